@@ -7,7 +7,7 @@ Everything here rests on one identity: for fixed :math:`a, b \in \mathbb R^T`,
     \mathbb E[(Xa)(Xb)^\top] = \langle a, b\rangle\,(\operatorname{diag}\mu - \mu\mu^\top)
     + (1^\top a)(1^\top b)\,\mu\mu^\top,
 
-equation ``eq-second-moment`` of the book. No sum constraint on V or A is assumed, so the functions
+equation :eq:`eq-second-moment`. No sum constraint on V or A is assumed, so the functions
 hold along any trajectory, that of plain SGD included.
 """
 
@@ -43,10 +43,11 @@ def loss(model: LinearTransformer, task: SparseContextualBigram) -> float:
     .. math::
 
         \tfrac12 + \sum_k \mu_k \Big[\tfrac12 \|a^{(k)}\|^2 \operatorname{tr}(VSV^\top)
-        + \tfrac12 \sigma_k^2 \|V\mu\|^2 - \langle a^{(k)}, q^{(k)}\rangle \operatorname{tr}(VSP^\top)
+        + \tfrac12 \sigma_k^2 \|V\mu\|^2
+        - \langle a^{(k)}, q^{(k)}\rangle \operatorname{tr}(VSP^\top)
         - \sigma_k \langle V\mu, \mu\rangle\Big].
 
-    Equation label: ``eq-population-loss``.
+    Equation :eq:`eq-population-loss`.
 
     Examples
     --------
@@ -79,7 +80,7 @@ def gradient(model: LinearTransformer, task: SparseContextualBigram) -> tuple[Ar
         \mu_k \big[\operatorname{tr}(VSV^\top)\, a^{(k)} - \operatorname{tr}(VSP^\top)\, q^{(k)}
         + (\sigma_k \|V\mu\|^2 - \langle V\mu, \mu\rangle)\, 1\big].
 
-    Equation labels: ``eq-population-gradient-V``, ``eq-population-gradient-A``.
+    Equations :eq:`eq-population-gradient-V`, :eq:`eq-population-gradient-A`.
 
     Examples
     --------

@@ -70,7 +70,7 @@ class SparseContextualBigram:
         x_1, \dots, x_{T+1} \sim \mu \text{ independently}, \qquad
         t \sim q^{(x_{T+1})}, \qquad x_o \sim P(\,\cdot \mid x_t).
 
-    Equation label: ``eq-scb``.
+    Equation :eq:`eq-scb`.
 
     Parameters
     ----------
@@ -159,9 +159,13 @@ class SparseContextualBigram:
     # ----------------------------------------------------------------- geometry
 
     def inner(self, M: Array, K: Array) -> float:
-        r"""The inner product :math:`\langle M, K\rangle_\mu = \sum_k \mu_k \langle M_k, K_k\rangle`.
+        r"""The inner product weighted by the stationary law.
 
-        Equation label: ``eq-mu-inner``.
+        .. math::
+
+            \langle M, K\rangle_\mu = \sum_k \mu_k \langle M_k, K_k\rangle
+
+        Equation :eq:`eq-mu-inner`.
 
         Parameters
         ----------
@@ -193,12 +197,12 @@ class SparseContextualBigram:
 
     @cached_property
     def K_P(self) -> float:
-        r"""Signal strength :math:`K_P = \|P - \mu 1^\top\|_\mu^2`. Equation label: ``eq-signal``."""
+        r"""Signal strength :math:`K_P = \|P - \mu 1^\top\|_\mu^2`. Equation :eq:`eq-signal`."""
         return self.inner(self.signal_V, self.signal_V)
 
     @cached_property
     def K_Q(self) -> float:
-        r"""Signal strength :math:`K_Q = \|Q - 11^\top/T\|_\mu^2`. Equation label: ``eq-signal``."""
+        r"""Signal strength :math:`K_Q = \|Q - 11^\top/T\|_\mu^2`. Equation :eq:`eq-signal`."""
         return self.inner(self.signal_A, self.signal_A)
 
     # ----------------------------------------------------- reference predictors
@@ -211,7 +215,7 @@ class SparseContextualBigram:
 
             \tfrac12 \left[1 - \|\mu\|^2 - K_P \left(K_Q + \tfrac1T\right)\right]
 
-        Equation label: ``eq-bayes-loss``.
+        Equation :eq:`eq-bayes-loss`.
         """
         return self.unigram_loss - self.K_P * (self.K_Q + 1 / self.length) / 2
 
@@ -220,14 +224,14 @@ class SparseContextualBigram:
         r"""Squared loss :math:`\tfrac12(1 - \|\mu\|^2)` of the answer :math:`\mu`, context unread.
 
         It is also the loss at the start :math:`V = \mu 1^\top, A = 11^\top/T`, which predicts
-        :math:`\mu` whatever it reads. Equation label: ``eq-unigram-loss``.
+        :math:`\mu` whatever it reads. Equation :eq:`eq-unigram-loss`.
         """
         return (1 - float(self.mu @ self.mu)) / 2
 
     def bayes(self, batch: Batch) -> Array:
         r"""The exact Bayes predictor :math:`P X q^{(x_{T+1})}`, shape (B, N).
 
-        Equation label: ``eq-bayes``.
+        Equation :eq:`eq-bayes`.
 
         Examples
         --------

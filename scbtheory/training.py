@@ -22,9 +22,9 @@ LARGEST_ENTRY = 1e6  # probabilities are below one: far beyond it, a run has div
 
 
 def precondition(gradient: Array, mu: Array) -> Array:
-    r"""Divide column k by :math:`\mu_k`: the gradient in the geometry of :math:`\langle,\rangle_\mu`.
+    r"""Divide column k by :math:`\mu_k`: the gradient in the geometry of the mu-norm.
 
-    Equation label: ``eq-preconditioner``.
+    Equation :eq:`eq-preconditioner`.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ def precondition(gradient: Array, mu: Array) -> Array:
 
 
 def project_V(direction: Array, mu: Array, weights: Array | None = None) -> Array:
-    r"""Remove from a direction of V what would break :math:`V\mu = \mu` or :math:`1^\top V = 1^\top`.
+    r"""Remove from a direction of V what would change :math:`V\mu` or :math:`1^\top V`.
 
     The projection is orthogonal in the inner product :math:`\sum_k w_k \langle M_k, K_k\rangle`;
     for :math:`w = \mu` it is :math:`M \mapsto (I - 11^\top/N)\,M\,(I - \mu 1^\top)`. Equation
-    label: ``eq-project-V``.
+    :eq:`eq-project-V`.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def project_V(direction: Array, mu: Array, weights: Array | None = None) -> Arra
 def project_A(direction: Array) -> Array:
     r"""Remove from a direction of A what would change its column sums: subtract column means.
 
-    Equation label: ``eq-project-A``.
+    Equation :eq:`eq-project-A`.
 
     Examples
     --------
@@ -89,8 +89,12 @@ def soft_threshold(values: ArrayLike, level: ArrayLike) -> Array:
     r"""Move each value towards zero by ``level``, and no further than zero.
 
     It is the proximal map of the :math:`\ell_1` norm:
-    :math:`\arg\min_z \tfrac12 (z - x)^2 + \lambda |z| = \operatorname{sign}(x)\max(|x| - \lambda, 0)`.
-    Equation label: ``eq-soft-threshold``.
+
+    .. math::
+
+        \arg\min_z \tfrac12 (z - x)^2 + \lambda |z| = \operatorname{sign}(x)\max(|x| - \lambda, 0)
+
+    Equation :eq:`eq-soft-threshold`.
 
     Parameters
     ----------
@@ -422,7 +426,7 @@ def alphas(model: LinearTransformer, task: SparseContextualBigram) -> tuple[floa
         \alpha_V = \frac{\langle V - \mu 1^\top, P - \mu 1^\top\rangle_\mu}{K_P}, \qquad
         \alpha_A = \frac{\langle A - 11^\top/T, Q - 11^\top/T\rangle_\mu}{K_Q}
 
-    Both are 0 at the start and 1 at the truth. Equation label: ``eq-alphas``.
+    Both are 0 at the start and 1 at the truth. Equation :eq:`eq-alphas`.
 
     Examples
     --------

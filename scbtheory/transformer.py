@@ -20,7 +20,7 @@ BLOCK_TOKENS = 2**17  # one block of indicators then fits the cache, and long ba
 class LinearTransformer:
     r"""The one-layer linear transformer :math:`f(X, x_{T+1}) = V X A\, x_{T+1}`.
 
-    Equation label: ``eq-model``. Here :math:`x_{T+1}` is one-hot, so that the last token
+    Equation :eq:`eq-model`. Here :math:`x_{T+1}` is one-hot, so that the last token
     :math:`k` selects column :math:`a^{(k)}` of :math:`A`.
 
     Parameters
@@ -57,7 +57,7 @@ class LinearTransformer:
 
     @classmethod
     def initial(cls, task: SparseContextualBigram) -> LinearTransformer:
-        r"""The start :math:`V_0 = \mu 1^\top`, :math:`A_0 = 11^\top/T`. Label: ``eq-start``."""
+        r"""The start :math:`V_0 = \mu 1^\top`, :math:`A_0 = 11^\top/T`. Equation :eq:`eq-start`."""
         N, T = task.vocab_size, task.length
         return cls(np.tile(task.mu[:, None], (1, N)), np.full((T, N), 1 / T))
 
@@ -77,14 +77,14 @@ class LinearTransformer:
         return self.A.shape[0]
 
     def predict(self, batch: Batch) -> Array:
-        r"""Predictions :math:`V X a^{(x_{T+1})}`, shape (B, N). Equation label: ``eq-model``."""
+        r"""Predictions :math:`V X a^{(x_{T+1})}`, shape (B, N). Equation :eq:`eq-model`."""
         predictions = np.empty((len(batch), self.vocab_size))
         for last, rows, block in self._blocks(batch):
             predictions[rows] = block.read(self.A[:, last]) @ self.V.T
         return predictions
 
     def loss(self, batch: Batch) -> float:
-        r"""Mean of :math:`\tfrac12\|x_o - f\|^2` over the batch. Equation label: ``eq-loss``."""
+        r"""Mean of :math:`\tfrac12\|x_o - f\|^2` over the batch. Equation :eq:`eq-loss`."""
         residual = self.predict(batch)
         residual[np.arange(len(batch)), batch.output] -= 1
         return float(np.einsum("bi,bi->", residual, residual)) / (2 * len(batch))
@@ -94,7 +94,7 @@ class LinearTransformer:
 
         With the residual :math:`r = f - x_o`, a sample adds :math:`r\,(X a^{(k)})^\top` to the
         first and :math:`X^\top V^\top r` to column :math:`k = x_{T+1}` of the second. Equation
-        label: ``eq-sample-gradients``.
+        :eq:`eq-sample-gradients`.
         """
         grad_V, grad_A = np.zeros_like(self.V), np.zeros_like(self.A)
         for last, rows, block in self._blocks(batch):

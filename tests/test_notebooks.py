@@ -1,0 +1,17 @@
+"""The committed notebooks are what the text says, executed."""
+
+import build
+import pytest
+
+
+def test_table_of_contents_lists_every_page_once():
+    assert sorted(build.pages_in_toc()) == build.names()
+
+
+def test_no_notebook_without_a_text():
+    assert build.orphans() == []
+
+
+@pytest.mark.parametrize("name", build.names())
+def test_notebook_agrees_with_text(name):
+    assert build.disagreements(name) == [], "`make notebooks` writes the notebooks anew"
