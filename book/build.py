@@ -34,10 +34,12 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 ON_COLAB = """\
-# Colab starts without this book's package; elsewhere this cell does nothing.
+# Colab starts without this book's package and tables; elsewhere this cell does nothing.
 import sys
 if "google.colab" in sys.modules:
-    %pip install -q "scbtheory[notebooks] @ git+{url}"
+    !git clone -q --depth 1 {url} book-source
+    %cd -q book-source/book
+    %pip install -q "..[notebooks]"
 """
 SECONDS_PER_CELL = 600
 COLOUR = re.compile(r"\x1b\[[\d;]*m")

@@ -48,7 +48,7 @@ def set_style() -> None:
     >>> plt.rcParams["axes.grid"]
     True
     """
-    plt.rcParams.update(STYLE)
+    plt.style.use(STYLE)
 
 
 def show_matrix(ax: Axes, M: Array, title: str, symbols: Sequence[str] | None = None) -> AxesImage:

@@ -263,7 +263,7 @@ class ProximalGradient:
 
     *The stage change* comes for each last token on its own, and is detected: when the entries of
     its column that stand out of the noise (`standing_out`) have stayed the same while the number
-    of samples doubled, all others are set to zero and the column is rescaled to sum one.
+    of samples tripled, all others are set to zero and the column is rescaled to sum one.
 
     *Stage two* refines: a settled column moves on its support only.
 
@@ -286,6 +286,9 @@ class ProximalGradient:
         The other ingredients.
     check_every : int
         Steps between two looks at which entries stand out.
+    patience : float
+        By which factor the number of steps must grow, with the outstanding entries unchanged,
+        before a column settles; at least one.
 
     Examples
     --------
@@ -309,12 +312,14 @@ class ProximalGradient:
     stage_change: bool = True
     decay: bool = True
     check_every: int = 10
+    patience: float = 3.0
 
     def __post_init__(self) -> None:
         for name in ("step_V", "step_A", "l1"):
             real(name, getattr(self, name), least=0)
         integer("batch_size", self.batch_size, least=1)
         integer("check_every", self.check_every, least=1)
+        real("patience", self.patience, least=1)
 
     def update(self, state: State, batch: Batch, mu: Array) -> State:
         """One step; each column of A takes that of its stage."""
@@ -356,11 +361,11 @@ class ProximalGradient:
         return 1 / len(A) + (project_A(shrunk) if self.project else shrunk)
 
     def _look(self, state: State) -> State:
-        """Settle the columns whose outstanding entries have not changed for half of the run."""
+        """Settle the columns whose outstanding entries have stayed the same for long enough."""
         found = np.where(state.settled, state.support, standing_out(state.model.A))
         changed = (found != state.support).any(axis=0)
         unchanged_since = np.where(changed, state.steps, state.unchanged_since)
-        settled = found.any(axis=0) & (state.steps >= 2 * unchanged_since)
+        settled = found.any(axis=0) & (state.steps >= self.patience * unchanged_since)
         new = settled & ~state.settled
         A = state.model.A
         if new.any():

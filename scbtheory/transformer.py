@@ -105,7 +105,7 @@ class LinearTransformer:
             grad_A[:, last] += block.spread(residual @ self.V)
         return grad_V / len(batch), grad_A / len(batch)
 
-    def _blocks(self, batch: Batch) -> Iterator[tuple[int, NDArray[np.intp], _OneHot]]:
+    def _blocks(self, batch: Batch) -> Iterator[tuple[int, NDArray[np.integer], _OneHot]]:
         """The batch in blocks of samples with one last token."""
         if batch.context.shape[1] != self.length:
             raise ValueError(
@@ -143,7 +143,7 @@ class _OneHot:
             block = len(self.cells)
             weights = np.tile(a, block)
             sums = np.bincount(self.cells.ravel(), weights, minlength=block * self.vocab_size)
-            return sums.reshape(block, self.vocab_size)
+            return np.asarray(sums, dtype=float).reshape(block, self.vocab_size)
         shares = np.stack([mask @ a for mask in self.masks], axis=1)
         return np.column_stack([a.sum() - shares.sum(axis=1), shares])
 

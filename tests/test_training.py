@@ -132,7 +132,7 @@ def test_circulant_instance_is_recovered(seed):
 
 def test_english_instance_is_recovered_in_all_columns():
     task = english_task()
-    run = trained(task, ProximalGradient(step_A=0.2, batch_size=2048), 1_500_000)
+    run = trained(task, ProximalGradient(step_A=0.2, batch_size=2048), 2_500_000)
     np.testing.assert_array_equal(run.model.A != 0, task.Q > 0)
     assert run.history["distance_V"][-1] < 0.04
     # Rare letters are found last.
@@ -256,6 +256,7 @@ def test_progress_bar_counts_samples(capsys):
         (lambda: ProximalGradient(l1=-1), "l1: expected a number of at least 0, came -1"),
         (lambda: ProximalGradient(batch_size=2.5), "batch_size: expected an integer"),
         (lambda: ProximalGradient(check_every=0), "check_every: expected an integer"),
+        (lambda: ProximalGradient(patience=0.5), "patience: expected a number of at least 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(optimiser, message):

@@ -26,7 +26,7 @@ from scbtheory import (
 )
 
 TABLE = Path(__file__).with_suffix(".csv")
-SEEDS = range(10)
+SEEDS = range(100, 110)  # the trainer's settings were chosen on others
 CHECKPOINTS = 8  # records of each run
 
 
@@ -47,7 +47,7 @@ INSTANCES = {
     "circulant, T=5000": (lambda seed: circulant_task(5000, seed), 200_000, {}),
     "English, T=200": (
         lambda seed: english_task(200, seed),
-        1_500_000,
+        2_500_000,
         {"step_A": 0.2, "batch_size": 2048},
     ),
 }
