@@ -18,7 +18,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 READY   := $(VENV)/ready-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help book notebooks test serve clean
+.PHONY: help book notebooks lint test results serve clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,13 +29,21 @@ book: $(READY) ## execute the chapters that changed and build _build/html
 notebooks: $(READY) ## execute the chapters that changed and write book/*.ipynb
 	@$(BIN)/python book/build.py notebooks
 
+lint: $(READY) ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
 # Each line is a way to be wrong that the others do not see. nbval sets up matplotlib as a notebook
 # does, so only the unit tests may name a backend.
-test: $(READY) ## unit tests, doctests, notebooks, and a cold build of the pages
+test: lint ## style, types, unit tests, doctests, notebooks, and a cold build of the pages
 	MPLBACKEND=agg $(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval --nbval-current-env -n 2 --dist loadfile book
 	$(BIN)/python book/build.py html --committed
 	$(BIN)/python -m pytest tests/pages
+
+results: $(READY) ## recompute the stored tables of the chapters (about 20 minutes)
+	$(BIN)/python book/results/trainers.py
 
 serve: book ## serve the book on http://localhost:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
@@ -49,9 +57,9 @@ $(READY): constraints.txt pyproject.toml
 	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "$(PYTHON) lacks the venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
-	@test -e $@ || $(PYTHON) -m venv --clear $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
 	@echo "installing what constraints.txt pins into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt flit_core
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	  --no-build-isolation --editable ".[book,test]"
+	  --no-build-isolation --editable ".[dev]"
 	@touch $@

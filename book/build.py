@@ -24,6 +24,10 @@ import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 
+# A chapter runs alike in every shell: with inline figures, its own packages, and warnings shown.
+for name in ("MPLBACKEND", "MATPLOTLIBRC", "PYTHONPATH", "PYTHONWARNINGS"):
+    os.environ.pop(name, None)
+
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 BUILD = ROOT / "_build"
@@ -69,7 +73,9 @@ def from_text(name):
         text = hashlib.sha256(cell.source.encode()).hexdigest()[:10]
         seen[text] = seen.get(text, 0) + 1
         cell.id = f"{text}-{seen[text]}"
-    return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
+    # nbval compares text but not pictures: a notebook says which package and tables drew them.
+    made_with = digest(*(path for path in (ROOT / "scbtheory", BOOK / "results") if path.exists()))
+    return nbformat.v4.new_notebook(cells=cells, metadata={**METADATA, "made_with": made_with})
 
 
 def execute(name):
@@ -152,6 +158,11 @@ def keys():
 def execute_all():
     """Bring _build/executed up to date; exit if a page fails, after the others have run."""
     EXECUTED.mkdir(parents=True, exist_ok=True)
+    package = subprocess.check_output(
+        [sys.executable, "-c", "import scbtheory; print(scbtheory.__file__)"], cwd=BUILD, text=True
+    )
+    if ROOT not in Path(package.strip()).resolve().parents:
+        sys.exit(f"The environment imports {package.strip()}, not this checkout: rm -r .venv")
     wanted = keys()
     stale = [name for name, key in wanted.items() if not is_valid(name, key)]
     problems = []
@@ -164,16 +175,21 @@ def execute_all():
             print(f"  {name:<16}{seconds:6.1f} s{'  FAILED' if problem else ''}", flush=True)
             if problem:
                 problems.append(problem)
-            else:
-                nbformat.write(notebook, EXECUTED / f"{name}.ipynb")
-                (EXECUTED / f"{name}.key").write_text(wanted[name])
+                continue
+            stamp = EXECUTED / f"{name}.key"
+            stamp.unlink(missing_ok=True)
+            nbformat.write(notebook, EXECUTED / f"{name}.ipynb")
+            stamp.write_text(wanted[name])
+    if keys() != wanted:
+        problems.append("Text, package or pins changed while the chapters ran: run it again.")
+        shutil.rmtree(EXECUTED)
     if problems:
         sys.exit("\n" + "\n\n".join(problems))
 
 
 def is_valid(name, key):
-    stamp = EXECUTED / f"{name}.key"
-    return stamp.exists() and stamp.read_text() == key
+    stamp, notebook = EXECUTED / f"{name}.key", EXECUTED / f"{name}.ipynb"
+    return stamp.exists() and notebook.exists() and stamp.read_text() == key
 
 
 # ----------------------------------------------------------------------------------------- pages

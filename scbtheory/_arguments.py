@@ -27,16 +27,14 @@ def integer(name: str, value: object, *, least: int, most: int | None = None) ->
     return number
 
 
-def real(name: str, value: object, *, least: float, below: float = math.inf) -> float:
-    """The value as a finite float with ``least <= value < below``, or a ValueError."""
+def real(name: str, value: object, *, least: float) -> float:
+    """The value as a finite float of at least ``least``, or a ValueError that names it."""
     expected = f"a number of at least {least:g}"
-    if below < math.inf:
-        expected += f" and below {below:g}"
     try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, str) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}: expected {expected}, came {value!r}") from None
-    if not (math.isfinite(number) and least <= number < below):
+    if not (math.isfinite(number) and least <= number):
         raise ValueError(f"{name}: expected {expected}, came {value!r}")
     return number
 
@@ -44,6 +42,8 @@ def real(name: str, value: object, *, least: float, below: float = math.inf) -> 
 def matrix(name: str, value: ArrayLike, shape: tuple[int, int] | None = None) -> Array:
     """The value as a new finite float matrix, of the given shape if there is one."""
     try:
+        if np.iscomplexobj(value):
+            raise TypeError
         array = np.array(value, dtype=float)
     except (TypeError, ValueError):
         raise ValueError(f"{name}: expected a matrix of numbers, came {value!r}") from None

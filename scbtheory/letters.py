@@ -35,6 +35,8 @@ def count_bigrams(text: str) -> NDArray[np.int64]:
     """
     letters = "".join(c if "a" <= c <= "z" else " " for c in text.lower())
     symbols = np.array([SYMBOLS.index(c) for c in " ".join(letters.split()) + " "])
+    if len(symbols) < 2:
+        raise ValueError(f"text: expected at least two symbols, came {text!r}")
     counts = np.zeros((len(SYMBOLS), len(SYMBOLS)), dtype=np.int64)
     np.add.at(counts, (np.roll(symbols, -1), symbols), 1)
     return counts

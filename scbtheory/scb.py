@@ -12,14 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from scbtheory._arguments import Array, integer, read_only, stochastic_columns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     r"""A batch of :math:`B` samples, as symbols :math:`0, \dots, N-1`.
 
     Attributes
     ----------
     context : ndarray of int, shape (B, T)
-        The tokens :math:`x_1, \dots, x_T`.
+        The tokens :math:`x_1, \dots, x_T`. A sampler gives them in the smallest unsigned type that
+        holds them: cast before doing arithmetic with them.
     last : ndarray of int, shape (B,)
         The last token :math:`x_{T+1}`, which selects the attention vector.
     output : ndarray of int, shape (B,)
@@ -38,6 +39,11 @@ class Batch:
     output: NDArray[np.integer]
 
     def __post_init__(self) -> None:
+        for name in ("context", "last", "output"):
+            tokens = np.asarray(getattr(self, name))
+            if not np.issubdtype(tokens.dtype, np.integer):
+                raise ValueError(f"{name}: expected integer tokens, came {tokens.dtype}")
+            object.__setattr__(self, name, tokens)
         size = self.context.shape[:1]
         if self.context.ndim != 2 or self.last.shape != size or self.output.shape != size:
             raise ValueError(
@@ -51,19 +57,32 @@ class Batch:
     def __getitem__(self, rows: slice | NDArray[np.integer]) -> Batch:
         return Batch(self.context[rows], self.last[rows], self.output[rows])
 
+    def check(self, length: int, vocab_size: int) -> None:
+        """Raise a ValueError unless these are samples of this length and vocabulary."""
+        if self.context.shape[1] != length:
+            raise ValueError(
+                f"batch: expected contexts of length {length}, came {self.context.shape[1]}"
+            )
+        if len(self) == 0:
+            raise ValueError("batch: expected at least one sample, came none")
+        for tokens in (self.context, self.last, self.output):
+            if tokens.min() < 0 or tokens.max() >= vocab_size:
+                raise ValueError(
+                    f"batch: expected tokens from 0 to {vocab_size - 1}, came "
+                    f"{tokens.min()} to {tokens.max()}"
+                )
+
     def groups(self) -> Iterator[tuple[int, NDArray[np.integer]]]:
         """Pairs of a last token and the rows that end in it: they share one attention vector."""
         order = np.argsort(self.last, kind="stable")
-        starts = np.flatnonzero(np.diff(self.last[order], prepend=-1))
-        for rows in np.split(order, starts[1:]):
-            if len(rows):
-                yield int(self.last[rows[0]]), rows
+        for rows in np.split(order, np.flatnonzero(np.diff(self.last[order])) + 1):
+            yield int(self.last[rows[0]]), rows
 
 
 class SparseContextualBigram:
     r"""The task: a sparse contextual bigram with transition ``P`` and attention ``Q``.
 
-    A sample is drawn in four steps (:math:`\mu` is the stationary law of :math:`P`):
+    A sample is drawn in three steps (:math:`\mu` is the stationary law of :math:`P`):
 
     .. math::
 
@@ -83,11 +102,16 @@ class SparseContextualBigram:
 
     Attributes
     ----------
-    P, Q : ndarray
-        The two matrices, read-only.
-    vocab_size, length, sparsity : int
-        :math:`N`, :math:`T`, and :math:`s`, the largest number of positive entries in a column of
-        :math:`Q`.
+    P : ndarray, shape (N, N)
+        The transition matrix, read-only.
+    Q : ndarray, shape (T, N)
+        The attention matrix, read-only.
+    vocab_size : int
+        The number :math:`N` of symbols.
+    length : int
+        The number :math:`T` of positions in the context.
+    sparsity : int
+        The largest number :math:`s` of positive entries in a column of :math:`Q`.
     mu : ndarray, shape (N,)
         The stationary law :math:`P\mu = \mu`.
 
@@ -108,10 +132,9 @@ class SparseContextualBigram:
     """
 
     def __init__(self, P: ArrayLike, Q: ArrayLike) -> None:
+        self.mu = stationary_distribution(P)
         self.P = stochastic_columns("P", P)
         self.Q = stochastic_columns("Q", Q)
-        if self.P.shape[0] != self.P.shape[1]:
-            raise ValueError(f"P: expected a square matrix, came shape {self.P.shape}")
         if not 2 <= self.P.shape[0] < 2**16:
             raise ValueError(f"P: expected 2 to 65535 symbols, came {self.P.shape[0]}")
         if self.Q.shape[1] != self.P.shape[1]:
@@ -121,7 +144,6 @@ class SparseContextualBigram:
             )
         self.length, self.vocab_size = self.Q.shape
         self.sparsity = int((self.Q > 0).sum(axis=0).max())
-        self.mu = stationary_distribution(self.P)
 
     @classmethod
     def random(
@@ -158,18 +180,18 @@ class SparseContextualBigram:
 
     # ----------------------------------------------------------------- geometry
 
-    def inner(self, M: Array, K: Array) -> float:
+    def inner(self, M: Array, W: Array) -> float:
         r"""The inner product weighted by the stationary law.
 
         .. math::
 
-            \langle M, K\rangle_\mu = \sum_k \mu_k \langle M_k, K_k\rangle
+            \langle M, W\rangle_\mu = \sum_k \mu_k \langle M_k, W_k\rangle
 
         Equation :eq:`eq-mu-inner`.
 
         Parameters
         ----------
-        M, K : ndarray, shape (any, N)
+        M, W : ndarray, shape (any, N)
             Matrices with one column for each symbol.
 
         Examples
@@ -179,7 +201,7 @@ class SparseContextualBigram:
         >>> round(task.inner(task.P, task.P), 4)
         0.66
         """
-        return float(np.einsum("ik,ik,k->", M, K, self.mu))
+        return float(np.einsum("ik,ik,k->", M, W, self.mu))
 
     def norm(self, M: Array) -> float:
         r"""The norm :math:`\|M\|_\mu = \langle M, M\rangle_\mu^{1/2}` (see `inner`)."""
@@ -188,12 +210,12 @@ class SparseContextualBigram:
     @cached_property
     def signal_V(self) -> Array:
         r"""What there is to learn in V: :math:`P - \mu 1^\top`."""
-        return self.P - self.mu[:, None]
+        return read_only(self.P - self.mu[:, None])
 
     @cached_property
     def signal_A(self) -> Array:
         r"""What there is to learn in A: :math:`Q - 11^\top/T`."""
-        return self.Q - 1 / self.length
+        return read_only(self.Q - 1 / self.length)
 
     @cached_property
     def K_P(self) -> float:
@@ -240,6 +262,7 @@ class SparseContextualBigram:
         >>> task.bayes(Batch(np.array([[2, 1, 0]]), np.array([0]), np.array([0]))).round(3).tolist()
         [[0.1, 0.1, 0.8]]
         """
+        batch.check(self.length, self.vocab_size)
         read = np.empty((len(batch), self.vocab_size))
         for last, rows in batch.groups():
             support = np.flatnonzero(self.Q[:, last])
@@ -289,8 +312,12 @@ class SampleStream:
     def __init__(self, task: SparseContextualBigram, rng: np.random.Generator) -> None:
         self.task = task
         # Three sources, each read in the order of the samples: batch boundaries leave no trace.
+        if not isinstance(rng, np.random.Generator):
+            raise ValueError(f"rng: expected a numpy.random.Generator, came {rng!r}")
         root = np.random.SeedSequence(rng.integers(0, 2**32, size=4, dtype=np.uint32).tolist())
-        self._words, self._fractions, self._choices = map(np.random.default_rng, root.spawn(3))
+        self._words, self._fractions, self._choices = (
+            np.random.Generator(np.random.PCG64(seed)) for seed in root.spawn(3)
+        )
         self._cumulative_mu = cumulative(task.mu)
         self._cumulative_P = cumulative(task.P)
         self._cumulative_Q = cumulative(task.Q)
@@ -316,15 +343,14 @@ class SampleStream:
         size = integer("size", size, least=1)
         length = self.task.length
         padded = -(-length // 4)  # a sample takes whole 64-bit words
-        cells = self._words.bit_generator.random_raw(size * padded).view(np.uint16)
-        cells = cells.reshape(size, 4 * padded)[:, :length]
+        words = self._words.bit_generator.random_raw(size * padded).astype("<u8", copy=False)
+        cells = words.view("<u2").reshape(size, 4 * padded)[:, :length]
         context = self._table[cells]
         straddling = context == self._straddling
         if straddling.any():
             fractions = self._fractions.random(np.count_nonzero(straddling))
-            context[straddling] = np.searchsorted(
-                self._cumulative_mu, (cells[straddling] + fractions) / 2**16, side="right"
-            )
+            u = (cells[straddling] + fractions) / 2**16  # may round up to one
+            context[straddling] = np.searchsorted(self._cumulative_mu[:-1], u, side="right")
 
         u_last, u_position, u_output = self._choices.random((size, 3)).T
         last = np.searchsorted(self._cumulative_mu, u_last, side="right")
@@ -371,8 +397,9 @@ def stationary_distribution(P: ArrayLike) -> Array:
     Raises
     ------
     ValueError
-        If there is more than one stationary law, or a symbol that it never visits: such a symbol
-        does not occur in the context, and nothing about it could be learned.
+        If there is more than one stationary law (or nearly so: classes that are left with
+        probability below 1e-10), or a symbol that is never visited: it would not occur in the
+        context, and nothing about it could be learned.
 
     Examples
     --------
@@ -380,6 +407,8 @@ def stationary_distribution(P: ArrayLike) -> Array:
     [0.6667, 0.3333]
     """
     P = stochastic_columns("P", P)
+    if P.shape[0] != P.shape[1]:
+        raise ValueError(f"P: expected a square matrix, came shape {P.shape}")
     _, singular, rows = np.linalg.svd(P - np.eye(len(P)))
     if len(P) > 1 and singular[-2] < 1e-10:
         raise ValueError("P: expected one stationary law, came a chain with several closed classes")
@@ -401,6 +430,10 @@ def circulant(first_column: ArrayLike) -> Array:
     [[0.8, 0.0, 0.2], [0.2, 0.8, 0.0], [0.0, 0.2, 0.8]]
     """
     column = np.asarray(first_column, dtype=float)
+    if column.ndim != 1 or len(column) == 0 or not np.isfinite(column).all():
+        raise ValueError(
+            f"first_column: expected a vector of finite numbers, came {first_column!r}"
+        )
     return np.stack([np.roll(column, k) for k in range(len(column))], axis=1)
 
 

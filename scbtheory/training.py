@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -138,7 +139,7 @@ def robust_spread(values: Array) -> Array:
 
 
 def standing_out(A: Array) -> NDArray[np.bool_]:
-    """Entries of A that no noise of this column can explain.
+    """Entries of A that noise of the size seen in their column does not explain.
 
     Noise falls to both sides of a column's median alike, but attention is never negative: how far
     the *lowest* entry lies below the median shows how far noise reaches. An entry stands out when
@@ -161,57 +162,77 @@ def standing_out(A: Array) -> NDArray[np.bool_]:
     [0, 0, 0, 0, 1, 0, 1]
     """
     centred = A - np.median(A, axis=0)
-    return centred > np.maximum(-MARGIN * centred.min(axis=0), 0)
+    return np.asarray(centred > -MARGIN * centred.min(axis=0))
 
 
 # ----------------------------------------------------------------------------- the optimisers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class State:
-    r"""Where a run stands: its model and what its optimiser remembers.
+    """Where a run stands. An optimiser that remembers more derives its own.
 
     Attributes
     ----------
     model : LinearTransformer
+        The model.
     settled : ndarray of bool, shape (N,)
-        The last tokens whose attention has been thresholded: stage two, for them.
-    support : ndarray of bool, shape (T, N)
-        The entries of A that stood out when last looked at; where settled, those that A may use.
-    unchanged_since : ndarray of int, shape (N,)
-        The step since which a column of ``support`` has been the same.
+        The last tokens whose attention is in its second stage; all False where there is none.
     steps : int
         Steps taken.
-    curvature_V, curvature_A : float
-        The curvatures of the loss in V and in A, summed over the steps taken.
     """
 
     model: LinearTransformer
     settled: NDArray[np.bool_]
-    support: NDArray[np.bool_]
-    unchanged_since: NDArray[np.int_]
     steps: int = 0
-    curvature_V: float = 0.0
-    curvature_A: float = 0.0
-
-    @classmethod
-    def initial(cls, model: LinearTransformer) -> State:
-        """The state before the first step."""
-        N = model.vocab_size
-        return cls(model, np.zeros(N, bool), np.zeros_like(model.A, bool), np.zeros(N, int))
 
 
-class Optimiser(Protocol):
-    """What `train` asks of an optimiser."""
+S = TypeVar("S", bound=State)
+
+
+class Optimiser(Protocol[S]):
+    """What `train` asks of an optimiser.
+
+    ``update`` raises `Diverged` when the run has gone astray; `next_model` does so for it.
+    """
 
     @property
     def batch_size(self) -> int:
         """Fresh samples for each step."""
         ...
 
-    def update(self, state: State, batch: Batch, mu: Array) -> State:
+    def start(self, model: LinearTransformer) -> S:
+        """The state before the first step."""
+        ...
+
+    def update(self, state: S, batch: Batch, mu: Array) -> S:
         """The state after one step on this batch."""
         ...
+
+
+class Diverged(ArithmeticError):
+    """A step led to entries that are not numbers, or far beyond any probability."""
+
+
+def next_model(V: Array, A: Array) -> LinearTransformer:
+    """The model with these matrices, unless they show that the run has diverged.
+
+    Raises
+    ------
+    Diverged
+        If an entry is not a number or beyond a million.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> next_model(np.eye(2), np.full((3, 2), 1e9))
+    Traceback (most recent call last):
+    scbtheory.training.Diverged: an entry of V or A reached 1e+09
+    """
+    largest = np.maximum(np.abs(V).max(), np.abs(A).max())  # keeps a NaN, as max() does not
+    if not largest <= LARGEST_ENTRY:
+        raise Diverged(f"an entry of V or A reached {largest:.3g}")
+    return LinearTransformer(V, A)
 
 
 @dataclass(frozen=True)
@@ -245,11 +266,41 @@ class SGD:
         real("step_A", self.step_A, least=0)
         integer("batch_size", self.batch_size, least=1)
 
+    def start(self, model: LinearTransformer) -> State:
+        """The state before the first step."""
+        return State(model, np.zeros(model.vocab_size, bool))
+
     def update(self, state: State, batch: Batch, mu: Array) -> State:
         """Both matrices one step down the gradient of the batch."""
         grad_V, grad_A = state.model.gradient(batch)
         V = state.model.V - self.step_V * grad_V
-        return replace(state, model=_model(V, state.model.A - self.step_A * grad_A))
+        A = state.model.A - self.step_A * grad_A
+        return replace(state, model=next_model(V, A), steps=state.steps + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class ProximalState(State):
+    """Where a run of `ProximalGradient` stands.
+
+    Attributes
+    ----------
+    support : ndarray of bool, shape (T, N)
+        The entries of A that stood out when last looked at; where settled, those that A may use.
+    unchanged_since : ndarray of int, shape (N,)
+        The step since which a column of ``support`` has been the same.
+    next_look : int
+        The step at which to look again.
+    curvature_V : float
+        The curvature of the loss in V, summed over the steps taken.
+    curvature_A : float
+        The curvature of the loss in A, likewise.
+    """
+
+    support: NDArray[np.bool_] = field(kw_only=True)
+    unchanged_since: NDArray[np.int_] = field(kw_only=True)
+    next_look: int = 10
+    curvature_V: float = 0.0
+    curvature_A: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -258,8 +309,10 @@ class ProximalGradient:
 
     *Stage one* boosts the correlation with the truth from zero. Both gradients are preconditioned
     and projected; the step of A is followed by the proximal map of
-    :math:`\lambda \sum_k \mu_k \|a^{(k)} - 1/T\|_1`, with :math:`\lambda` a multiple of the noise
-    that the batch shows in one coordinate.
+    :math:`\lambda_n \sum_k \mu_k \|a^{(k)} - 1/T\|_1` and by the projection once more. The level
+    :math:`\lambda_n` is a multiple of the noise that the batch shows in one coordinate, over
+    :math:`\sqrt n` at step n: summed over steps it keeps pace with noise, which adds up like
+    :math:`\sqrt n`, and not with a signal, which adds up like n.
 
     *The stage change* comes for each last token on its own, and is detected: when the entries of
     its column that stand out of the noise (`standing_out`) have stayed the same while the number
@@ -267,9 +320,12 @@ class ProximalGradient:
 
     *Stage two* refines: a settled column moves on its support only.
 
+    A column can settle only if less than half of its positions carry attention, and what it has
+    left out by then stays out: a position whose weight is far smaller than the others'.
+
     The steps decay like :math:`1/(1/\eta + \tfrac12 \sum m)`, where :math:`\sum m` adds up the
-    curvature of the loss over the steps taken. It is next to nothing before the transition, so
-    that the decay begins by itself when there is a signal to refine.
+    curvature of the loss over the steps taken. Before the transition it is of order 1/T, so that
+    the decay begins in earnest when there is a signal to refine.
 
     Each ingredient can be switched off to see what it does.
 
@@ -281,11 +337,10 @@ class ProximalGradient:
         Fresh samples for each step. A letter k that is rare needs a batch that holds several of
         it: ``step_V`` over ``batch_size * mu[k]`` well below one.
     l1 : float
-        Soft-threshold level in units of the noise of one coordinate of the gradient; 0 is off.
+        Soft-threshold level of the first step, in units of the noise of one coordinate of the
+        gradient, :eq:`eq-level`; 0 is off.
     precondition, project, stage_change, decay : bool
         The other ingredients.
-    check_every : int
-        Steps between two looks at which entries stand out.
     patience : float
         By which factor the number of steps must grow, with the outstanding entries unchanged,
         before a column settles; at least one.
@@ -311,26 +366,34 @@ class ProximalGradient:
     project: bool = True
     stage_change: bool = True
     decay: bool = True
-    check_every: int = 10
     patience: float = 3.0
 
     def __post_init__(self) -> None:
         for name in ("step_V", "step_A", "l1"):
             real(name, getattr(self, name), least=0)
         integer("batch_size", self.batch_size, least=1)
-        integer("check_every", self.check_every, least=1)
         real("patience", self.patience, least=1)
 
-    def update(self, state: State, batch: Batch, mu: Array) -> State:
+    def start(self, model: LinearTransformer) -> ProximalState:
+        """The state before the first step."""
+        N = model.vocab_size
+        return ProximalState(
+            model,
+            np.zeros(N, bool),
+            support=np.zeros_like(model.A, bool),
+            unchanged_since=np.zeros(N, int),
+        )
+
+    def update(self, state: ProximalState, batch: Batch, mu: Array) -> ProximalState:
         """One step; each column of A takes that of its stage."""
         V, A = state.model.V, state.model.A
         grad_V, grad_A = state.model.gradient(batch)
-        weights = np.ones_like(mu)
+        # Without preconditioning, column k learns mu_k times as fast and feels mu_k of the l1 term.
+        geometry, scale = (mu, np.ones_like(mu)) if self.precondition else (np.ones_like(mu), mu)
         if self.precondition:
-            weights = mu
             grad_V, grad_A = precondition(grad_V, mu), precondition(grad_A, mu)
         if self.project:
-            grad_V = project_V(grad_V, mu, weights)
+            grad_V = project_V(grad_V, mu, geometry)
             grad_A = np.where(state.settled, _project_on(state.support, grad_A), project_A(grad_A))
         elif state.settled.any():
             grad_A = np.where(state.settled & ~state.support, 0, grad_A)
@@ -339,44 +402,53 @@ class ProximalGradient:
         if self.decay:
             step_V = step_V / (1 + step_V * state.curvature_V / 2)
             step_A = step_A / (1 + step_A * state.curvature_A / 2)
-        free = ~state.settled
-        A = A - step_A * grad_A
+        steps, free = state.steps + 1, ~state.settled
+        stepped = A - step_A * grad_A
         if self.l1 > 0 and free.any():
-            level = step_A * self.l1 * float(mu @ robust_spread(grad_A))
-            A[:, free] = self._shrink(A[:, free], level)
+            # One level for all columns: settled ones count as silent, so that it fades while the
+            # rare letters, the noisiest, are still on their way.
+            noise = mu @ (robust_spread(grad_A) / scale)
+            level = step_A * self.l1 / math.sqrt(steps) * noise * scale[free]
+            stepped[:, free] = self._shrink(stepped[:, free], level)
         state = replace(
             state,
-            model=_model(V - step_V * grad_V, A),
-            steps=state.steps + 1,
-            curvature_V=state.curvature_V + float(np.sum(A**2 @ mu)),
-            curvature_A=state.curvature_A + float(np.sum((V - mu[:, None]) ** 2 @ mu)),
+            model=next_model(V - step_V * grad_V, stepped),
+            steps=steps,
+            curvature_V=state.curvature_V + scale.max() * float(np.sum(A**2 @ mu)),
+            curvature_A=state.curvature_A
+            + scale.max() * float(np.sum((V - mu[:, None]) ** 2 @ mu)),
         )
-        if self.stage_change and free.any() and state.steps % self.check_every == 0:
+        if self.stage_change and free.any() and steps >= state.next_look:
             return self._look(state)
         return state
 
-    def _shrink(self, A: Array, level: float) -> Array:
-        """The proximal step, towards attention that is uniform but for a few entries."""
+    def _shrink(self, A: Array, level: Array) -> Array:
+        """The soft threshold, towards attention that is uniform but for a few entries."""
+        if not np.isfinite(level).all():
+            raise Diverged(f"the soft threshold reached {level.max():.3g}")
         shrunk = soft_threshold(A - 1 / len(A), level)
         return 1 / len(A) + (project_A(shrunk) if self.project else shrunk)
 
-    def _look(self, state: State) -> State:
+    def _look(self, state: ProximalState) -> ProximalState:
         """Settle the columns whose outstanding entries have stayed the same for long enough."""
-        found = np.where(state.settled, state.support, standing_out(state.model.A))
+        A = state.model.A
+        found = np.where(state.settled, state.support, standing_out(A))
         changed = (found != state.support).any(axis=0)
         unchanged_since = np.where(changed, state.steps, state.unchanged_since)
-        settled = found.any(axis=0) & (state.steps >= self.patience * unchanged_since)
-        new = settled & ~state.settled
-        A = state.model.A
+        kept = np.where(found, A, 0)
+        sums = kept.sum(axis=0)
+        ready = (sums > 0) & (state.steps >= self.patience * unchanged_since)
+        new = ready & ~state.settled
         if new.any():
-            kept = np.where(found, A, 0)
-            A = np.where(new, kept / np.where(new, kept.sum(axis=0), 1), A)
+            A = np.where(new, kept / np.where(new, sums, 1), A)
         return replace(
             state,
-            model=_model(state.model.V, A),
-            settled=state.settled | settled,
+            model=next_model(state.model.V, A),
+            settled=state.settled | new,
             support=found,
             unchanged_since=unchanged_since,
+            # Looks that follow each other more closely show nothing new.
+            next_look=-(-11 * state.steps // 10),
         )
 
 
@@ -384,17 +456,6 @@ def _project_on(support: NDArray[np.bool_], direction: Array) -> Array:
     """`project_A` within the support: zero outside it, and column sums zero."""
     means = np.sum(direction, axis=0, where=support) / np.maximum(support.sum(axis=0), 1)
     return np.where(support, direction - means, 0)
-
-
-class Diverged(ArithmeticError):
-    """A step led to entries that are not numbers, or far beyond any probability."""
-
-
-def _model(V: Array, A: Array) -> LinearTransformer:
-    largest = max(np.abs(V).max(), np.abs(A).max())
-    if not largest <= LARGEST_ENTRY:  # also false for NaN
-        raise Diverged(f"an entry of V or A reached {largest:.3g}")
-    return LinearTransformer(V, A)
 
 
 # -------------------------------------------------------------------------------- the loop
@@ -412,7 +473,9 @@ class Run:
         One entry for each record: ``samples``, ``loss`` (the exact expected loss), ``distance_V``
         and ``distance_A`` (to P and Q, in the mu-norm), ``alpha_V``, ``alpha_A``.
     transition : ndarray, shape (N,)
-        For each last token, the samples seen when its stage changed; NaN if it did not.
+        For each last token, the samples seen when its stage changed; NaN if it did not: too few
+        samples, a run that went to attention of the wrong sign, or attention on half of the
+        positions or more.
     diverged : str or None
         What went wrong, if something did; None for a run that used all its samples.
     """
@@ -450,7 +513,7 @@ def alphas(model: LinearTransformer, task: SparseContextualBigram) -> tuple[floa
 def train(
     model: LinearTransformer,
     task: SparseContextualBigram,
-    optimiser: Optimiser,
+    optimiser: Optimiser[S],
     samples: int,
     rng: np.random.Generator,
     *,
@@ -470,7 +533,7 @@ def train(
         Where the samples come from, and the truth that the history measures distances to. The
         optimiser sees its stationary law only.
     optimiser : Optimiser
-        `SGD`, `ProximalGradient`, or any other object with their two members.
+        `SGD`, `ProximalGradient`, or any other object with their three members.
     samples : int
         How many samples to use, at least one batch; a last incomplete batch is not drawn.
     rng : numpy.random.Generator
@@ -512,12 +575,14 @@ def train(
             raise ValueError(f"task: expected something to learn, came {name} = {strength:.1g}")
 
     steps = samples // batch_size
+    if not max(np.abs(model.V).max(), np.abs(model.A).max()) <= LARGEST_ENTRY:
+        raise ValueError(f"model: expected entries of at most {LARGEST_ENTRY:g} in size")
+    stream = task.stream(rng)
     record_steps = set(np.linspace(0, steps, min(records, steps) + 1).round().astype(int).tolist())
     history = _History(task)
     history.record(0, model)
-    state, diverged = State.initial(model), None
+    state, diverged = optimiser.start(model), None
     transition = np.full(task.vocab_size, np.nan)
-    stream = task.stream(rng)
     with _progress_bar(steps * batch_size, progress) as advance:
         for step in range(1, steps + 1):
             try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scbtheory._arguments import Array, matrix
+from scbtheory._arguments import Array, matrix, read_only
 from scbtheory.scb import Batch, SparseContextualBigram
 
 # Up to this vocabulary, N - 1 indicator matrices and a matrix product are faster than a gather.
@@ -16,7 +16,7 @@ MASKS_UP_TO = 8
 BLOCK_TOKENS = 2**17  # one block of indicators then fits the cache, and long batches the memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearTransformer:
     r"""The one-layer linear transformer :math:`f(X, x_{T+1}) = V X A\, x_{T+1}`.
 
@@ -50,10 +50,11 @@ class LinearTransformer:
     A: Array
 
     def __post_init__(self) -> None:
-        V = matrix("V", self.V)
-        object.__setattr__(self, "V", matrix("V", V, (len(V), len(V))))
-        A = matrix("A", self.A)
-        object.__setattr__(self, "A", matrix("A", A, (len(A), len(V))))
+        V, A = matrix("V", self.V), matrix("A", self.A)
+        for name, array, shape in (("V", V, (len(V),) * 2), ("A", A, (len(A), len(V)))):
+            if array.shape != shape:
+                raise ValueError(f"{name}: expected shape {shape}, came {array.shape}")
+            object.__setattr__(self, name, read_only(array))
 
     @classmethod
     def initial(cls, task: SparseContextualBigram) -> LinearTransformer:
@@ -107,19 +108,8 @@ class LinearTransformer:
 
     def _blocks(self, batch: Batch) -> Iterator[tuple[int, NDArray[np.integer], _OneHot]]:
         """The batch in blocks of samples with one last token."""
-        if batch.context.shape[1] != self.length:
-            raise ValueError(
-                f"batch: expected contexts of length {self.length}, came {batch.context.shape[1]}"
-            )
-        if len(batch) == 0:
-            raise ValueError("batch: expected at least one sample, came none")
-        for tokens in (batch.context, batch.last, batch.output):
-            if tokens.min() < 0 or tokens.max() >= self.vocab_size:
-                raise ValueError(
-                    f"batch: expected tokens from 0 to {self.vocab_size - 1}, came "
-                    f"{tokens.min()} to {tokens.max()}"
-                )
-        size = max(1, BLOCK_TOKENS // self.length)
+        batch.check(self.length, self.vocab_size)
+        size = max(1, BLOCK_TOKENS // max(self.length, self.vocab_size))
         for last, rows in batch.groups():
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]

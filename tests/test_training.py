@@ -189,10 +189,10 @@ def test_sgd_is_the_plain_gradient_step():
     ids=lambda change: next(iter(change)),
 )
 def test_each_ingredient_can_be_switched_off_and_changes_the_run(switched_off):
-    task = skewed_task()
-    # 6000 samples are enough for the stage to change where it may.
-    plain = trained(task, ProximalGradient(batch_size=64), 6400)
-    other = trained(task, ProximalGradient(batch_size=64, **switched_off), 6400)
+    task = circulant_task(60)  # long enough for its columns to settle
+    plain = trained(task, ProximalGradient(batch_size=64), 19_200)
+    assert np.isfinite(plain.transition).all()
+    other = trained(task, ProximalGradient(batch_size=64, **switched_off), 19_200)
     assert other.diverged is None
     assert np.abs(plain.model.A - other.model.A).max() > 1e-6
     if "stage_change" in switched_off:
@@ -217,6 +217,8 @@ def test_history_records_start_end_and_exact_quantities():
     assert run.history["distance_V"][0] == pytest.approx(task.K_P**0.5)
     assert run.history["distance_A"][0] == pytest.approx(task.K_Q**0.5)
     assert run.history["loss"][-1] == pytest.approx(population.loss(run.model, task))
+    assert run.history["distance_V"][-1] == task.norm(run.model.V - task.P)
+    assert run.history["distance_A"][-1] == task.norm(run.model.A - task.Q)
     assert (run.history["alpha_V"][-1], run.history["alpha_A"][-1]) == alphas(run.model, task)
 
 
@@ -255,7 +257,6 @@ def test_progress_bar_counts_samples(capsys):
         (lambda: ProximalGradient(step_A=np.inf), "step_A: expected a number"),
         (lambda: ProximalGradient(l1=-1), "l1: expected a number of at least 0, came -1"),
         (lambda: ProximalGradient(batch_size=2.5), "batch_size: expected an integer"),
-        (lambda: ProximalGradient(check_every=0), "check_every: expected an integer"),
         (lambda: ProximalGradient(patience=0.5), "patience: expected a number of at least 1"),
     ],
 )

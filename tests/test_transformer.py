@@ -102,11 +102,11 @@ def test_mean_gradient_over_fresh_batches_is_the_population_gradient(make):
 @pytest.mark.parametrize(
     ("V", "A", "message"),
     [
-        (np.ones((2, 3)), np.ones((4, 2)), r"V: expected a matrix of shape \(2, 2\)"),
+        (np.ones((2, 3)), np.ones((4, 2)), r"V: expected shape \(2, 2\), came \(2, 3\)"),
         (
             np.eye(2),
             np.ones((4, 3)),
-            r"A: expected a matrix of shape \(4, 2\), came shape \(4, 3\)",
+            r"A: expected shape \(4, 2\), came \(4, 3\)",
         ),
         (np.full((2, 2), np.nan), np.ones((4, 2)), "V: expected finite entries"),
         (np.eye(2), np.full((4, 2), -np.inf), "A: expected finite entries"),
