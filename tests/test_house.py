@@ -81,7 +81,9 @@ def test_another_python_makes_every_page_stale(house, monkeypatch):
 def test_repository_address_adds_the_colab_cell(house):
     assert "colab" not in build.from_text("one").cells[1].source
     (house / "_config.yml").write_text("repository: {url: 'https://github.com/owner/name'}")
-    assert "git+https://github.com/owner/name" in build.from_text("one").cells[1].source
+    assert (
+        "clone -q --depth 1 https://github.com/owner/name" in build.from_text("one").cells[1].source
+    )
     assert len(build.from_text("two").cells) == 1
 
 
