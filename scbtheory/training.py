@@ -143,7 +143,7 @@ def standing_out(A: Array) -> NDArray[np.bool_]:
 
     Noise falls to both sides of a column's median alike, but attention is never negative: how far
     the *lowest* entry lies below the median shows how far noise reaches. An entry stands out when
-    it lies more than twice as far above.
+    it lies more than twice as far above. Equation :eq:`eq-stand-out`.
 
     Parameters
     ----------
@@ -307,12 +307,12 @@ class ProximalState(State):
 class ProximalGradient:
     r"""The two-stage trainer: preconditioned, projected, soft-thresholded gradient steps.
 
-    *Stage one* boosts the correlation with the truth from zero. Both gradients are preconditioned
-    and projected; the step of A is followed by the proximal map of
-    :math:`\lambda_n \sum_k \mu_k \|a^{(k)} - 1/T\|_1` and by the projection once more. The level
-    :math:`\lambda_n` is a multiple of the noise that the batch shows in one coordinate, over
-    :math:`\sqrt n` at step n: summed over steps it keeps pace with noise, which adds up like
-    :math:`\sqrt n`, and not with a signal, which adds up like n.
+    *Stage one* moves attention from uniform until its support can be seen. Both gradients are
+    preconditioned and projected, :eq:`eq-step-V`; the step of A is followed by the proximal map of
+    :math:`\lambda_n \sum_k \mu_k \|a^{(k)} - 1/T\|_1` and by the projection once more,
+    :eq:`eq-step-A`. The level :math:`\lambda_n` is a multiple of the noise that the batch shows in
+    one coordinate, over :math:`\sqrt n` at step n: summed over steps it keeps pace with noise,
+    which adds up like :math:`\sqrt n`, and not with a signal, which adds up like n.
 
     *The stage change* comes for each last token on its own, and is detected: when the entries of
     its column that stand out of the noise (`standing_out`) have stayed the same while the number
@@ -323,9 +323,10 @@ class ProximalGradient:
     A column can settle only if less than half of its positions carry attention, and what it has
     left out by then stays out: a position whose weight is far smaller than the others'.
 
-    The steps decay like :math:`1/(1/\eta + \tfrac12 \sum m)`, where :math:`\sum m` adds up the
-    curvature of the loss over the steps taken. Before the transition it is of order 1/T, so that
-    the decay begins in earnest when there is a signal to refine.
+    The steps decay like :math:`1/(1/\eta + \tfrac12 \sum m)`, :eq:`eq-step-size`, where
+    :math:`\sum m` adds up the curvature of the loss over the steps taken. Before the transition
+    the curvature is of order 1/T, so that the decay begins in earnest when there is a signal to
+    refine.
 
     Each ingredient can be switched off to see what it does.
 
@@ -373,6 +374,9 @@ class ProximalGradient:
             real(name, getattr(self, name), least=0)
         integer("batch_size", self.batch_size, least=1)
         real("patience", self.patience, least=1)
+        for name in ("precondition", "project", "stage_change", "decay"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}: expected True or False, came {getattr(self, name)!r}")
 
     def start(self, model: LinearTransformer) -> ProximalState:
         """The state before the first step."""

@@ -258,6 +258,7 @@ def test_progress_bar_counts_samples(capsys):
         (lambda: ProximalGradient(l1=-1), "l1: expected a number of at least 0, came -1"),
         (lambda: ProximalGradient(batch_size=2.5), "batch_size: expected an integer"),
         (lambda: ProximalGradient(patience=0.5), "patience: expected a number of at least 1"),
+        (lambda: ProximalGradient(project="no"), "project: expected True or False, came 'no'"),
     ],
 )
 def test_settings_out_of_range_are_refused(optimiser, message):
