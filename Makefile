@@ -10,6 +10,8 @@ BIN    := $(VENV)/bin
 export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS      := 1
 export PYTHONHASHSEED       := 0
+# What a shell may have set for other work; book/build.py drops the same.
+unexport MPLBACKEND MATPLOTLIBRC PYTHONPATH PYTHONWARNINGS
 # Keep a reader's own IPython start-up files out of the book.
 export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 

@@ -190,6 +190,20 @@ def test_soft_threshold_keeps_pace_with_accumulated_noise(steps):
     np.testing.assert_allclose(end.model.A, expected, atol=1e-14)
 
 
+def test_without_preconditioning_column_k_feels_its_share_of_everything():
+    """The l1 term weighs column k by mu_k; the most frequent symbol has the largest curvature."""
+    task = skewed_task()
+    optimiser = ProximalGradient(precondition=False, project=False, stage_change=False)
+    start, end, _, grad_A = one_step(optimiser)
+    level = 0.05 * 0.5 * task.mu * robust_spread(grad_A).sum()
+    expected = 1 / 7 + soft_threshold(start.A - 0.05 * grad_A - 1 / 7, level)
+    np.testing.assert_allclose(end.model.A, expected, atol=1e-14)
+    assert end.curvature_V == pytest.approx(task.mu.max() * task.norm(start.A) ** 2)
+    assert end.curvature_A == pytest.approx(
+        task.mu.max() * (task.norm(start.V) ** 2 - task.mu @ task.mu)
+    )
+
+
 @pytest.mark.parametrize("project", [True, False])
 def test_a_settled_column_moves_on_its_support_only(project):
     task = skewed_task()
@@ -226,6 +240,17 @@ def test_a_column_settles_when_the_steps_have_grown_by_the_patience():
     assert look(99, since=33).settled.all()
     assert not look(98, since=33).settled.any()
     assert not look(99, since=33, patience=4).settled.any()
+
+
+def test_a_column_whose_outstanding_entries_are_negative_does_not_settle():
+    """Rescaled to sum one they would change sign."""
+    task = circulant_task(20)
+    optimiser = ProximalGradient(step_V=0, step_A=0, project=False, l1=0)
+    model = LinearTransformer(task.P, np.where(task.Q > 0, -0.1, -0.5))
+    state = replace(optimiser.start(model), support=task.Q > 0, steps=98)
+    state = replace(state, unchanged_since=np.full(3, 3))
+    assert standing_out(model.A).any(axis=0).all()
+    assert not optimiser.update(state, task.sample(50, G(0)), task.mu).settled.any()
 
 
 def test_nothing_stands_out_of_a_flat_column():
