@@ -20,7 +20,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 READY   := $(VENV)/ready-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help book notebooks lint test results serve clean
+.PHONY: help book notebooks claims lint test mutants results serve clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,6 +31,9 @@ book: $(READY) ## execute the chapters that changed and build _build/html
 notebooks: $(READY) ## execute the chapters that changed and write book/*.ipynb
 	@$(BIN)/python book/build.py notebooks
 
+claims: $(READY) ## check every displayed equation and its misprints, and print what was found
+	@$(BIN)/python book/claims.py
+
 lint: $(READY) ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,11 +41,17 @@ lint: $(READY) ## style and types
 
 # Each line is a way to be wrong that the others do not see. nbval sets up matplotlib as a notebook
 # does, so only the unit tests may name a backend.
-test: lint ## style, types, unit tests, doctests, notebooks, and a cold build of the pages
+test: lint ## style, types, unit tests, doctests, equations, notebooks, and a cold build of the pages
 	MPLBACKEND=agg $(BIN)/python -m pytest
+	$(BIN)/python book/claims.py
 	$(BIN)/python -m pytest --nbval --nbval-current-env -n 2 --dist loadfile book
 	$(BIN)/python book/build.py html --committed
 	$(BIN)/python -m pytest tests/pages
+
+mutants: $(READY) ## change the code in many small ways: does a test notice? (about 15 minutes)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  --no-build-isolation --editable ".[mutation]"
+	$(BIN)/python tests/survivors.py
 
 results: $(READY) ## recompute the stored tables of the chapters (about 20 minutes)
 	$(BIN)/python book/results/trainers.py

@@ -8,6 +8,7 @@ python book/build.py check             do the committed notebooks agree with the
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -32,6 +33,9 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 BUILD = ROOT / "_build"
 EXECUTED = BUILD / "executed"
+# What chapters display, for readers who have the package alone. Written from the text, so that no
+# output depends on it but that of the page itself.
+DISPLAYED = Path("scbtheory/claims/displayed.json")
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -101,7 +105,8 @@ def run_cells(notebook):
         record_timing=False,
         extra_arguments=["--log-level=ERROR"],  # the kernel's own notices are not the chapter's
     )
-    with client.setup_kernel():
+    # While the book is built, checks read the text of their page, not the notebook made before.
+    with client.setup_kernel(env={**os.environ, "SCBTHEORY_PAGES": str(BOOK / "md")}):
         count = 0
         for index, cell in enumerate(notebook.cells):
             if not is_code(cell):
@@ -127,7 +132,7 @@ def complaints(cell):
 
 
 def digest(*parts):
-    """Hash strings and files; a folder stands for every file in it."""
+    """Hash strings and files; a folder stands for every file in it, `DISPLAYED` apart."""
     state = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):
@@ -135,8 +140,9 @@ def digest(*parts):
             continue
         files = sorted(part.rglob("*")) if part.is_dir() else [part]
         for file in files:
-            if file.is_file() and "__pycache__" not in file.parts:
-                state.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes() + b"\0")
+            name = file.relative_to(ROOT)
+            if file.is_file() and "__pycache__" not in file.parts and name != DISPLAYED:
+                state.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
     return state.hexdigest()
 
 
@@ -252,6 +258,21 @@ def write_notebooks():
     execute_all()
     for name in names():
         shutil.copyfile(EXECUTED / f"{name}.ipynb", BOOK / f"{name}.ipynb")
+    (ROOT / DISPLAYED).write_text(displayed(), "utf-8")
+
+
+def displayed():
+    """Return the displayed equations of each page that has some, as JSON."""
+    from scbtheory.claims import displayed as equations  # the package must be that of the checkout
+
+    found = {name: equations((BOOK / "md" / f"{name}.md").read_text("utf-8")) for name in names()}
+    found = {name: by_label for name, by_label in found.items() if by_label}
+    return json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def displayed_is_current():
+    path = ROOT / DISPLAYED
+    return path.exists() and path.read_text("utf-8") == displayed()
 
 
 # ----------------------------------------------------------------------------------------- checks
@@ -304,6 +325,8 @@ def check():
     problems += [f"{name}: a notebook without a text" for name in orphans()]
     strays = sorted(set(names()) ^ set(pages_in_toc()))
     problems += [f"{name}: in _toc.yml or in book/md, not in both" for name in strays]
+    if not displayed_is_current():
+        problems.append(f"{DISPLAYED} is not what the chapters display")
     if problems:
         sys.exit("\n".join([*problems, "`make notebooks` writes the notebooks anew."]))
     print(f"{len(names())} notebooks agree with their text")

@@ -42,7 +42,7 @@ def loss(model: LinearTransformer, task: SparseContextualBigram) -> float:
 
     .. math::
 
-        \tfrac12 + \sum_k \mu_k \Big[\tfrac12 \|a^{(k)}\|^2 \operatorname{tr}(VSV^\top)
+        \tfrac12 + \sum_{k=1}^{N} \mu_k \Big[\tfrac12 \|a^{(k)}\|^2 \operatorname{tr}(VSV^\top)
         + \tfrac12 \sigma_k^2 \|V\mu\|^2
         - \langle a^{(k)}, q^{(k)}\rangle \operatorname{tr}(VSP^\top)
         - \sigma_k \langle V\mu, \mu\rangle\Big].
@@ -70,7 +70,7 @@ def gradient(model: LinearTransformer, task: SparseContextualBigram) -> tuple[Ar
 
     .. math::
 
-        \sum_k \mu_k \big[(\|a^{(k)}\|^2 V - \langle a^{(k)}, q^{(k)}\rangle P) S
+        \sum_{k=1}^{N} \mu_k \big[(\|a^{(k)}\|^2 V - \langle a^{(k)}, q^{(k)}\rangle P) S
         + (\sigma_k^2 V\mu - \sigma_k \mu) \mu^\top\big]
 
     in V, and in column :math:`k` of A

@@ -86,8 +86,8 @@ class SparseContextualBigram:
 
     .. math::
 
-        x_1, \dots, x_{T+1} \sim \mu \text{ independently}, \qquad
-        t \sim q^{(x_{T+1})}, \qquad x_o \sim P(\,\cdot \mid x_t).
+        x_1, \dots, x_{T+1} \sim \mu \quad \text{independently}, \qquad
+        t \sim q^{(x_{T+1})}, \qquad x_o \sim P x_t .
 
     Equation :eq:`eq-scb`.
 
@@ -185,7 +185,7 @@ class SparseContextualBigram:
 
         .. math::
 
-            \langle M, W\rangle_\mu = \sum_k \mu_k \langle M_k, W_k\rangle
+            \langle M, W\rangle_\mu = \sum_{k=1}^{N} \mu_k \langle M_k, W_k\rangle
 
         Equation :eq:`eq-mu-inner`.
 

@@ -93,7 +93,8 @@ def soft_threshold(values: ArrayLike, level: ArrayLike) -> Array:
 
     .. math::
 
-        \arg\min_z \tfrac12 (z - x)^2 + \lambda |z| = \operatorname{sign}(x)\max(|x| - \lambda, 0)
+        \mathcal S_\lambda(x) = \operatorname{sign}(x) \max(|x| - \lambda,\ 0)
+        = \arg\min_z \Big[ \tfrac12 (z - x)^2 + \lambda |z| \Big]
 
     Equation :eq:`eq-soft-threshold`.
 

@@ -72,6 +72,28 @@ def test_change_around_the_text_makes_every_page_stale(house, file):
     assert changed(before) == {"one", "two"}
 
 
+def test_what_the_chapters_display_makes_no_page_stale(house):
+    (house / build.DISPLAYED).parent.mkdir()
+    before = build.keys()
+    (house / build.DISPLAYED).write_text("{}")
+    assert changed(before) == set()
+    (house / build.DISPLAYED).with_name("other.json").write_text("{}")
+    assert changed(before) == {"one", "two"}
+
+
+def test_what_the_chapters_display_is_kept_for_the_package(house):
+    (house / build.DISPLAYED).parent.mkdir()
+    assert not build.displayed_is_current()
+    text = "# Two\n\n```{math}\n:label: eq-two\nμ = 2\n```\n"
+    (house / "book/md/two.md").write_text(text)
+    (house / build.DISPLAYED).write_text(build.displayed(), "utf-8")
+    expected = '{\n "two": {\n  "eq-two": "μ = 2"\n }\n}\n'
+    assert (house / build.DISPLAYED).read_text("utf-8") == expected
+    assert build.displayed_is_current()
+    (house / "book/md/two.md").write_text(text.replace("2\n```", "3\n```"))
+    assert not build.displayed_is_current()
+
+
 def test_another_python_makes_every_page_stale(house, monkeypatch):
     before = build.keys()
     monkeypatch.setattr(build.sys, "version", "3.99.0")
@@ -92,6 +114,13 @@ def test_executed_notebook_agrees_with_its_text(house):
     assert problem is None
     nbformat.write(notebook, house / "book/one.ipynb")
     assert build.disagreements("one") == []
+
+
+def test_kernel_knows_where_the_text_is(house):
+    line = "import os; print(os.environ['SCBTHEORY_PAGES'])"
+    (house / "book/md/one.md").write_text(ONE.replace("2\n", line + "\n"))
+    notebook, _, _ = build.execute("one")
+    assert notebook.cells[2].outputs[0].text == f"{house / 'book' / 'md'}\n"
 
 
 @pytest.mark.parametrize(

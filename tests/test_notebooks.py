@@ -12,6 +12,10 @@ def test_no_notebook_without_a_text():
     assert build.orphans() == []
 
 
+def test_package_carries_what_the_chapters_display():
+    assert build.displayed_is_current(), f"`make notebooks` writes {build.DISPLAYED} anew"
+
+
 @pytest.mark.parametrize("name", build.names())
 def test_notebook_agrees_with_text(name):
     assert build.disagreements(name) == [], "`make notebooks` writes the notebooks anew"
