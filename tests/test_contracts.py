@@ -22,6 +22,7 @@ from scbtheory import (
     project_A,
     project_V,
     robust_spread,
+    scb,
     soft_threshold,
     sparse_attention,
     standing_out,
@@ -44,6 +45,7 @@ def test_sparsity_is_that_of_the_fullest_column():
 def test_every_symbol_of_a_large_vocabulary_has_its_share(vocab_size):
     task = SparseContextualBigram.random(vocab_size, 8, 2, G(0))
     context = task.sample(20_000, G(1)).context
+    assert context.dtype == (np.uint8 if vocab_size < 256 else np.uint16)
     counts = np.bincount(context.ravel(), minlength=vocab_size)
     assert abs(chi_square_excess(counts, task.mu)) < 4
     batch = task.sample(20, G(2))
@@ -56,6 +58,37 @@ def test_the_three_sources_of_a_stream_differ():
     stream = circulant_task(6).stream(G(0))
     sources = (stream._words, stream._fractions, stream._choices)
     assert len({source.bit_generator.state["state"]["state"] for source in sources}) == 3
+
+
+def test_a_stream_is_seeded_with_four_words_of_all_their_bits():
+    task = circulant_task(6)
+    sources = [task.stream(G(seed))._words.bit_generator for seed in range(50)]
+    words = np.array([source.seed_seq.entropy for source in sources])
+    assert words.shape == (50, 4)
+    assert (np.bitwise_or.reduce(words) == 2**32 - 1).all()
+    assert (np.bitwise_and.reduce(words) == 0).all()
+
+
+@pytest.mark.parametrize(("mu", "cells"), [([0.25, 0.5, 0.25], 0), ([0.7, 0.2, 0.1], 2)])
+def test_sixteen_bits_are_enough_but_at_a_boundary(mu, cells):
+    """A boundary between two shares lies in one cell of the table, or between two."""
+    task = circulant_task(6)
+    task.mu = np.array(mu)
+    stream = task.stream(G(0))
+    assert np.count_nonzero(stream._table == stream._straddling) == cells
+
+
+def test_a_vocabulary_fits_sixteen_bits_with_one_value_to_spare(monkeypatch):
+    """Views of one number take no memory; what would read all of it is put aside."""
+    monkeypatch.setattr(scb, "stationary_distribution", lambda P: P[0])
+    monkeypatch.setattr(scb, "stochastic_columns", lambda name, value: value)
+
+    def task(N):
+        return SparseContextualBigram(np.broadcast_to(1 / N, (N, N)), np.broadcast_to(1.0, (1, N)))
+
+    assert task(2**16 - 1).vocab_size == 2**16 - 1
+    with pytest.raises(ValueError, match=r"^P: expected 2 to 65535 symbols, came 65536$"):
+        task(2**16)
 
 
 @pytest.mark.parametrize("name", ["mu", "Q", "signal_V", "signal_A"])
@@ -73,6 +106,20 @@ def test_a_model_owns_its_matrices():
         model.A[0, 0] = np.nan
 
 
+def test_what_holds_arrays_cannot_be_changed_and_equals_itself_only():
+    """Equality entry by entry would be an array, and no truth value."""
+    task = skewed_task()
+    batch, model = task.sample(3, G(0)), LinearTransformer.truth(task)
+    state = SGD(0.1, 0.1).start(model)
+    for one, name in ((batch, "last"), (model, "V"), (state, "model"), (SGD(0.1, 0.1), "step_V")):
+        with pytest.raises(AttributeError):
+            setattr(one, name, getattr(one, name))
+    assert batch != batch[:]
+    assert model != LinearTransformer.truth(task)
+    assert state != replace(state)
+    assert len({batch, model, state}) == 3
+
+
 def test_columns_are_normalised_to_the_last_digit():
     P = np.array([[0.9, 0.2], [0.1, 0.8]]) * (1 + 5e-10)
     task = SparseContextualBigram(P, np.eye(2))
@@ -85,7 +132,12 @@ def test_columns_are_normalised_to_the_last_digit():
         (lambda: stationary_distribution([[0.9, 0.2], [0.1, 0.801]]), "P: expected columns"),
         (lambda: stationary_distribution([[0.5, 0.5]] * 2 + [[0, 0]]), "P: expected a square"),
         (lambda: circulant(3), "first_column: expected a vector"),
+        (lambda: circulant([]), "first_column: expected a vector"),
         (lambda: circulant([0.5, np.nan]), "first_column: expected a vector"),
+        (
+            lambda: sparse_attention(4, 0, 1, G(0)),
+            "^vocab_size: expected an integer of at least 1, came 0$",
+        ),
         (lambda: letters.count_bigrams("!"), "text: expected at least two symbols"),
         (lambda: circulant_task(6).sample(3, 0), "rng: expected a numpy.random.Generator, came 0"),
         (lambda: LinearTransformer(np.eye(2) * 1j, np.eye(2)), "V: expected a matrix of numbers"),
@@ -94,7 +146,8 @@ def test_columns_are_normalised_to_the_last_digit():
         (lambda: Batch(np.full((1, 2), 0.5), [0], [0]), "context: expected integer tokens"),
         (
             lambda: Batch(np.zeros((2, 3), int), np.zeros(3, int), np.zeros(2, int)),
-            "context, last, output: expected shapes",
+            r"^context, last, output: expected shapes \(B, T\), \(B,\), \(B,\), "
+            r"came \(2, 3\), \(3,\), \(2,\)$",
         ),
     ],
 )
@@ -158,6 +211,33 @@ def one_step(optimiser, task=None, **state):
     return start, end, *start.gradient(batch)
 
 
+def test_a_run_starts_with_nothing_settled_and_nothing_seen():
+    task = skewed_task()
+    state = ProximalGradient().start(LinearTransformer.initial(task))
+    for array, shape, kind in (
+        (state.settled, (3,), bool),
+        (state.support, (7, 3), bool),
+        (state.unchanged_since, (3,), np.integer),
+    ):
+        assert array.shape == shape
+        assert np.issubdtype(array.dtype, kind)
+        assert not array.any()
+
+
+@pytest.mark.parametrize("optimiser", [SGD(0.1, 0.1), ProximalGradient()])
+def test_a_step_counts_as_one(optimiser):
+    assert one_step(optimiser, steps=7)[1].steps == 8
+
+
+def test_a_step_without_the_soft_threshold_is_left_as_it_is():
+    """To the last digit: a threshold of level zero would round."""
+    task = skewed_task()
+    optimiser = ProximalGradient(l1=0, project=False, decay=False)
+    start, end, _, grad_A = one_step(optimiser)
+    expected = start.A - 0.05 * precondition(grad_A, task.mu)
+    np.testing.assert_array_equal(end.model.A, expected)
+
+
 def test_without_preconditioning_the_projection_is_the_ordinary_one():
     optimiser = ProximalGradient(precondition=False, l1=0)
     start, end, grad_V, _ = one_step(optimiser)
@@ -217,6 +297,14 @@ def test_a_settled_column_moves_on_its_support_only(project):
         np.testing.assert_allclose(end.model.A.sum(axis=0), 1, atol=1e-14)
 
 
+def test_a_settled_column_with_one_position_has_nowhere_to_move():
+    """Its column sum is kept, and there is no other entry to give to or to take from."""
+    task = skewed_task()
+    settled = np.array([False, True, False])
+    start, end, *_ = one_step(ProximalGradient(), settled=settled, support=task.Q > 0)
+    np.testing.assert_array_equal(end.model.A[:, 1], start.A[:, 1])
+
+
 # ---------------------------------------------------------------------------- the stage change
 
 
@@ -229,11 +317,44 @@ def look(steps, next_look=10, since=3, patience=3.0):
 
 
 def test_looks_begin_at_step_ten_and_thin_out():
+    assert ProximalGradient().start(LinearTransformer.initial(skewed_task())).next_look == 10
     assert look(9).next_look == 10
     assert look(10).next_look == 11
     assert look(100, next_look=101, since=33).next_look == 101
     assert not look(100, next_look=101, since=33).settled.any()
     assert look(100, next_look=100, since=33).next_look == 110
+
+
+def test_the_next_look_is_at_a_whole_step():
+    """A tenth further, rounded up."""
+    following = look(13).next_look
+    assert following == 15
+    assert isinstance(following, int)
+
+
+def test_columns_wait_each_for_itself():
+    """The outstanding entries of the middle column have just changed: it alone waits."""
+    task = circulant_task(20)
+    before = task.Q > 0
+    before[:, 1] = False
+    _, end, *_ = one_step(
+        ProximalGradient(), task, support=before, steps=98, unchanged_since=np.full(3, 33)
+    )
+    np.testing.assert_array_equal(end.settled, [True, False, True])
+    np.testing.assert_array_equal(end.unchanged_since, [33, 99, 33])
+
+
+def test_a_settled_column_keeps_its_support():
+    """Also a position of weight zero, which does not stand out, while the others are looked at."""
+    task = circulant_task(20)
+    before = task.Q > 0
+    spare = np.flatnonzero(~before[:, 0])[0]
+    before[spare, 0] = True
+    _, end, *_ = one_step(
+        ProximalGradient(), task, support=before, steps=98, settled=np.array([True, False, False])
+    )
+    assert end.steps < end.next_look  # it has looked
+    np.testing.assert_array_equal(end.support[:, 0], before[:, 0])
 
 
 def test_a_column_settles_when_the_steps_have_grown_by_the_patience():
@@ -251,6 +372,11 @@ def test_a_column_whose_outstanding_entries_are_negative_does_not_settle():
     state = replace(state, unchanged_since=np.full(3, 3))
     assert standing_out(model.A).any(axis=0).all()
     assert not optimiser.update(state, task.sample(50, G(0)), task.mu).settled.any()
+
+
+def test_an_entry_stands_out_beyond_twice_the_depth_of_the_lowest():
+    column = np.array([-1, 0, 0, 0, 0, 1.99, 2.01])[:, None]
+    np.testing.assert_array_equal(standing_out(0.3 + column)[:, 0], [False] * 6 + [True])
 
 
 def test_nothing_stands_out_of_a_flat_column():
@@ -295,6 +421,20 @@ def test_batches_of_different_size_show_the_same_samples():
     np.testing.assert_array_equal(*(np.concatenate(spy.seen) for spy in spies))
 
 
+class Settler(Spy):
+    """Settles the last token 2 in its second step and 0 in its fourth, and token 1 never."""
+
+    def update(self, state, batch, mu):
+        state = super().update(state, batch, mu)
+        return replace(state, settled=np.array([state.steps >= 4, False, state.steps >= 2]))
+
+
+def test_transition_is_when_a_column_settled_first():
+    task = circulant_task(6)
+    run = train(LinearTransformer.initial(task), task, Settler(10), 60, G(0))
+    np.testing.assert_array_equal(run.transition, [40, np.nan, 20])
+
+
 def test_counts_are_in_samples():
     task = circulant_task(100)
     run = train(LinearTransformer.initial(task), task, ProximalGradient(), 50_000, G(0))
@@ -306,6 +446,19 @@ def test_counts_are_in_samples():
     assert run.history["samples"][-1] == 64
 
 
+def test_a_batch_of_one_is_a_batch():
+    task = circulant_task(6)
+    for optimiser in (Spy(1), SGD(0, 0, batch_size=1), ProximalGradient(0, 0, 1, 0, patience=1)):
+        run = train(LinearTransformer.initial(task), task, optimiser, 3, G(0))
+        np.testing.assert_array_equal(run.history["samples"], [0, 1, 2, 3])
+
+
+def test_an_optimiser_of_a_readers_own_is_held_to_a_batch():
+    task = circulant_task(6)
+    with pytest.raises(ValueError, match=r"^optimiser\.batch_size: expected .* 1, came 0$"):
+        train(LinearTransformer.initial(task), task, Spy(0), 3, G(0))
+
+
 @pytest.mark.parametrize("matrix", ["V", "A"])
 @pytest.mark.parametrize("entry", [np.nan, np.inf, 1e7])
 def test_a_model_gone_astray_is_divergence(matrix, entry):
@@ -315,11 +468,26 @@ def test_a_model_gone_astray_is_divergence(matrix, entry):
         next_model(**matrices)
 
 
+def test_a_million_is_not_beyond_a_million():
+    task = skewed_task()
+    model = next_model(np.full((3, 3), -1e6), np.full((7, 3), 1e6))
+    assert train(model, task, SGD(0, 0), 64, G(0)).diverged is None
+    with pytest.raises(Diverged):
+        next_model(model.V, model.A * (1 + 1e-9))
+
+
+def test_an_overflow_is_divergence_and_no_warning():
+    task = skewed_task()
+    start = LinearTransformer(np.full((3, 3), 1e3), np.full((7, 3), 1e3))
+    run = train(start, task, SGD(1e300, 1e300), 640, G(0))
+    assert run.diverged == "diverged after 64 samples: an entry of V or A reached inf"
+
+
 def test_an_infinite_threshold_is_divergence():
     task = skewed_task()
     optimiser = ProximalGradient(step_A=1e308, l1=1e308)
     run = train(LinearTransformer.initial(task), task, optimiser, 2560, G(0))
-    assert "diverged after 256 samples" in run.diverged
+    assert "diverged after 256 samples: the soft threshold reached" in run.diverged
 
 
 def test_a_start_beyond_all_bounds_is_refused():

@@ -14,6 +14,7 @@ from scbtheory import (
     sparse_attention,
     stationary_distribution,
 )
+from scbtheory.scb import _choose, cumulative
 
 
 def chi_square_excess(counts, probabilities):
@@ -177,25 +178,54 @@ def test_letter_counts_are_stationary_and_recounted():
     assert np.corrcoef(recounted.ravel(), counts.ravel())[0, 1] > 0.999
 
 
+def test_each_letter_is_counted_once():
+    """In a circle through the alphabet, each symbol follows the one before it."""
+    counts = letters.count_bigrams(letters.SYMBOLS.upper())
+    np.testing.assert_array_equal(counts, circulant(np.eye(27)[1]))
+    assert np.issubdtype(counts.dtype, np.integer)
+
+
+def test_two_symbols_are_enough_to_count():
+    counts = letters.count_bigrams("-- A!")
+    np.testing.assert_array_equal(np.argwhere(counts), [[0, 1], [1, 0]])
+
+
+def test_a_task_names_its_sizes():
+    expected = "SparseContextualBigram(vocab_size=3, length=7, sparsity=3)"
+    assert repr(skewed_task()) == expected
+
+
 STOCHASTIC = [[0.9, 0.2], [0.1, 0.8]]
 
 
 @pytest.mark.parametrize(
     ("P", "Q", "message"),
     [
-        ([[0.9, 0.1], [0.2, 0.8]], np.eye(2), r"P: expected columns with sum one.*transpose it"),
-        ([[0.9, 0.2], [0.2, 0.8]], np.eye(2), r"P: expected columns with sum one, came sum 1.1"),
+        (
+            [[0.9, 0.1], [0.2, 0.8]],
+            np.eye(2),
+            r"came sum 1.1 in column 0 \(the rows do: transpose it\)$",
+        ),
+        (
+            [[0.9, 0.2], [0.2, 0.8]],
+            np.eye(2),
+            "P: expected columns with sum one, came sum 1.1 in column 0$",
+        ),
         ([[1.1, 0.2], [-0.1, 0.8]], np.eye(2), "P: expected entries of at least 0, came -0.1"),
         ([[np.nan, 0.2], [0.1, 0.8]], np.eye(2), "P: expected finite entries, came nan at row 0"),
         ([0.5, 0.5], np.eye(2), r"P: expected a non-empty matrix, came shape \(2,\)"),
         ([["a", "b"]], np.eye(2), "P: expected a matrix of numbers"),
         ([[0.5, 0.5]] * 2 + [[0, 0]], np.eye(2), r"P: expected a square matrix, came shape"),
-        (np.eye(2), np.eye(2), "P: expected one stationary law"),
+        (np.eye(2), np.eye(2), "^P: expected one stationary law, came a chain with several"),
         ([[1.0, 0.5], [0.0, 0.5]], np.eye(2), "P: expected a positive stationary law.*symbol 1"),
         ([[1.0]], [[1.0]], "P: expected 2 to 65535 symbols, came 1"),
         (STOCHASTIC, np.full((4, 3), 0.25), r"Q: expected 2 columns.*came shape \(4, 3\)"),
         (STOCHASTIC, np.full((4, 2), 0.2), "Q: expected columns with sum one, came sum 0.8"),
-        (STOCHASTIC, [[2.0, 1.0], [-1.0, 0.0]], "Q: expected entries of at least 0, came -1"),
+        (
+            STOCHASTIC,
+            [[0.0, 2.0], [1.0, -1.0]],
+            "Q: expected entries .*, came -1 at row 1, column 1$",
+        ),
         (STOCHASTIC, [[np.inf, 1.0], [0.0, 0.0]], "Q: expected finite entries, came inf"),
         (STOCHASTIC, np.ones((0, 2)), "Q: expected a non-empty matrix"),
     ],
@@ -237,6 +267,32 @@ def test_stationary_distribution_needs_a_stochastic_matrix():
         stationary_distribution([[0.5, 0.5], [0.4, 0.5]])
 
 
-def test_attention_that_is_all_of_the_context():
-    Q = sparse_attention(4, 2, 4, np.random.default_rng(0))
-    np.testing.assert_array_equal(Q, np.full((4, 2), 0.25))
+@pytest.mark.parametrize("vocab_size", [1, 2])
+def test_attention_that_is_all_of_the_context(vocab_size):
+    Q = sparse_attention(4, vocab_size, 4, np.random.default_rng(0))
+    np.testing.assert_array_equal(Q, np.full((4, vocab_size), 0.25))
+
+
+@pytest.mark.parametrize("first", [[1], [3, 1, 0, 2]])
+def test_a_circulant_moves_its_first_column_down(first):
+    """Row i of column k is the first column at i - k; whole numbers become floats."""
+    C = circulant(first)
+    n = np.arange(len(first))
+    np.testing.assert_array_equal(C, np.array(first)[n[:, None] - n])
+    assert C.dtype == float
+
+
+def test_groups_are_the_rows_of_each_last_token_in_order():
+    last = np.random.default_rng(0).integers(0, 3, 500)
+    batch = Batch(np.zeros((500, 1), int), last, last)
+    groups = dict(batch.groups())
+    assert list(groups) == [0, 1, 2]
+    for token, rows in groups.items():
+        np.testing.assert_array_equal(rows, np.flatnonzero(last == token))
+
+
+def test_an_outcome_of_probability_zero_is_never_drawn():
+    """Not even where a uniform number meets the boundary between two shares."""
+    columns = cumulative(np.array([[0.0, 0.5], [1.0, 0.0], [0.0, 0.5]]))
+    chosen = _choose(columns, np.array([0, 1, 1]), np.array([0.0, 0.0, 0.5]))
+    np.testing.assert_array_equal(chosen, [1, 0, 2])

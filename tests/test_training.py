@@ -1,5 +1,8 @@
 """The trainer: its ingredients, what it reaches, and what it does when a run goes wrong."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 from conftest import circulant_task, english_task, skewed_task
@@ -97,6 +100,14 @@ def test_robust_spread_ignores_a_few_large_entries():
     np.testing.assert_allclose(robust_spread(noise), [1.0, 3.0], rtol=4 * 1.17 / 2000**0.5)
 
 
+def test_robust_spread_scales_with_a_column_and_does_not_see_where_it_lies():
+    noise = np.random.default_rng(0).standard_normal((9, 3))
+    scale, shift = np.array([1.0, -2.0, 5.0]), np.array([0.0, 30.0, -7.0])
+    np.testing.assert_allclose(
+        robust_spread(scale * noise + shift), np.abs(scale) * robust_spread(noise), rtol=1e-12
+    )
+
+
 def test_noise_alone_does_not_stand_out():
     """Gaussian columns of length 1000: the maximum beats twice the minimum's depth very rarely."""
     A = np.random.default_rng(0).standard_normal((1000, 500))
@@ -107,6 +118,13 @@ def test_attention_of_the_wrong_sign_does_not_stand_out():
     A = np.random.default_rng(0).standard_normal((1000, 3)) * 0.01
     A[5] = -0.5
     assert standing_out(A).sum() == 0
+
+
+def test_each_column_is_held_against_its_own_noise():
+    """What stands out of a quiet column would drown in a loud one."""
+    A = np.random.default_rng(0).standard_normal((1000, 2)) * [0.001, 1.0]
+    A[5] = 0.1
+    np.testing.assert_array_equal(np.argwhere(standing_out(A)), [[5, 0]])
 
 
 # ------------------------------------------------------------------------------- what it reaches
@@ -241,10 +259,18 @@ def test_a_diverging_run_stops_and_says_so(step):
 
 
 def test_progress_bar_counts_samples(capsys):
-    trained(skewed_task(), SGD(0.1, 0.01), 640, progress=True)
-    assert "640/640" in capsys.readouterr().err
+    trained(skewed_task(), SGD(0.1, 0.01), 6400, progress=True)
+    bar = capsys.readouterr().err
+    assert "6.40k/6.40k" in bar
+    assert re.search(r"[0-9][kM]?samples/s", bar)
     trained(skewed_task(), SGD(0.1, 0.01), 640)
     assert capsys.readouterr().err == ""
+
+
+def test_progress_bar_names_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(ImportError, match=r"^progress=True needs tqdm: pip install tqdm$"):
+        trained(skewed_task(), SGD(0.1, 0.01), 640, progress=True)
 
 
 @pytest.mark.parametrize(
