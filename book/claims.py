@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 
 import build
 import jupytext
@@ -65,12 +66,13 @@ def check(name: str) -> ledger.Chapter:
     """A page with the records that its cells make now, run where the notebook runs."""
     os.environ["SCBTHEORY_PAGES"] = str(build.BOOK / "md")
     os.chdir(build.BOOK)
-    namespace, trouble = run(name, cells(name))
+    sources = cells(name)
+    namespace, trouble = run(name, sources)
     # Each page once, however many names it has.
     pages = {id(value): value for value in namespace.values() if isinstance(value, Page)}
     records = [record for page in pages.values() for record in page.records.values()]
     text = (build.BOOK / "md" / f"{name}.md").read_text("utf-8")
-    return ledger.chapter(name, text, records, trouble)
+    return replace(ledger.chapter(name, text, records, trouble), sources=tuple(sources))
 
 
 def timed(name: str) -> tuple[ledger.Chapter, float]:

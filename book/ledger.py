@@ -3,18 +3,21 @@
 Nothing here runs a check: `claims.py` does, and the committed notebooks hold what was found.
 """
 
+import ast
 import importlib
 import inspect
 import json
 import pkgutil
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import scbtheory
 from scbtheory.claims import Record, displayed
 from scbtheory.claims.reader import tokens
 
+# What gives a cell the text that it checks, or a way to read it.
+TEXT = {"displayed", "find", "open", "read", "read_text", "text", "tokens"}
 MOST_EXEMPT = 0.05  # of the displayed equations; below, not at
 CHECKED = ("verified", "definition")
 
@@ -28,6 +31,7 @@ class Chapter:
     records: tuple[Record, ...] = ()
     trouble: str = ""  # the message of the check at which the page stopped
     overlooked: int = 0  # displays written in a way that no check can name
+    sources: tuple[str, ...] = ()  # the cells that check
 
     @property
     def record_of(self) -> dict[str, Record]:
@@ -93,7 +97,12 @@ def chapter_in_notebook(name: str, notebook: str) -> Chapter:
     """The page as its executed notebook has it, from the notebook's JSON."""
     cells = json.loads(notebook)["cells"]
     records = [record for _, record, _ in claims_in(cells)]
-    return chapter(name, markdown(cells), records)
+    sources = tuple(
+        "".join(cell["source"])
+        for cell in cells
+        if "claims" in cell.get("metadata", {}).get("tags", ())
+    )
+    return replace(chapter(name, markdown(cells), records), sources=sources)
 
 
 def markdown(cells: list[dict]) -> str:
@@ -239,7 +248,20 @@ def undecided(chapter: Chapter) -> Iterator[str]:
             yield f"{chapter.name}, {record.label}: undecided: {'; '.join(record.undecided)}"
 
 
+def peeking(chapter: Chapter) -> Iterator[str]:
+    """What is derived comes from definitions, never from the formula that it is held against."""
+    for source in chapter.sources:
+        for node in ast.walk(ast.parse(source)):
+            used = {getattr(node, "id", None), getattr(node, "attr", None)}
+            if isinstance(node, ast.ImportFrom):
+                used = {alias.name for alias in node.names}
+            if found := used & TEXT:
+                line = source.splitlines()[node.lineno - 1].strip()
+                yield f"{chapter.name}: a check looks at the text it checks ({min(found)}): {line}"
+
+
 RULES_OF_A_PAGE = (
+    peeking,
     stopped,
     overlooked,
     without_label,

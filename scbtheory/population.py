@@ -23,6 +23,8 @@ from scbtheory.transformer import LinearTransformer
 def covariance(task: SparseContextualBigram) -> Array:
     r"""Covariance of one token: :math:`\operatorname{diag}\mu - \mu\mu^\top`, shape (N, N).
 
+    Equation :eq:`eq-covariance`.
+
     Examples
     --------
     >>> import numpy as np

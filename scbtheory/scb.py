@@ -277,6 +277,8 @@ class SparseContextualBigram:
     def sample(self, size: int, rng: np.random.Generator) -> Batch:
         """Draw a batch of ``size`` fresh samples: the first ``size`` of a new `stream`.
 
+        Equation :eq:`eq-scb`.
+
         Examples
         --------
         >>> import numpy as np
@@ -383,6 +385,8 @@ def cumulative(probabilities: Array) -> Array:
 
 def stationary_distribution(P: ArrayLike) -> Array:
     r"""The stationary law :math:`\mu = P \mu` of a column-stochastic matrix.
+
+    Equation :eq:`eq-stationary`.
 
     Parameters
     ----------

@@ -127,6 +127,21 @@ BREACHES = {
 }
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "names = {'S': parse(page.text['eq-sum'])}",
+        "from scbtheory.claims import displayed",
+        "statement, = read(tex, names)",
+        "tex = Path('page.md').read_text()",
+        "tex = open('page.md')",
+    ],
+)
+def test_a_check_may_not_look_at_what_it_checks(source):
+    (line,) = ledger.problems_of(replace(GOOD, sources=("page = Page('page')", source)))
+    assert line.startswith("page: a check looks at the text") and line.endswith(source)
+
+
 @pytest.mark.parametrize("breach", BREACHES)
 def test_a_breach_is_named(breach):
     chapter, line = BREACHES[breach]

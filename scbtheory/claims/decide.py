@@ -29,6 +29,7 @@ class Counterexample:
     relation: str
     right: str
     place: str
+    difference: str = ""
 
     def __str__(self) -> str:
         return f"{self.left} {self.relation} {self.right} is false ({self.place})"
@@ -141,9 +142,8 @@ class Judge:
                 for a, b in zip(entries(left), entries(right), strict=True):
                     if not _compare(a, relation, b, self.case.tolerance):
                         place = [self.case.title, where, self._shown(statement, at)]
-                        return Counterexample(
-                            _show(a), relation, _show(b), "; ".join(filter(None, place))
-                        )
+                        where = "; ".join(filter(None, place))
+                        return Counterexample(_show(a), relation, _show(b), where, _show(a - b))
         return None
 
     def _meant(self, relation: str) -> str:
@@ -152,7 +152,7 @@ class Judge:
 
     def _other_law(self, statements: Sequence[Statement]) -> Counterexample | None:
         """An outcome that the draws make more or less likely than the law of the case does."""
-        for at in range(len(self.points)):
+        for at in range(self.count):
             evaluator = self._evaluator(at, Exact)
             ours, displayed = self._laws(evaluator, statements)
             for outcome in ours | displayed:
@@ -360,7 +360,11 @@ def _sum_of_squares(expression: sp.Expr) -> bool:
 def _has_corners(statement: Statement) -> bool:
     """Is there a maximum, an absolute value, a sign: another function on either side of a line?"""
     nodes = (node for side in statement.sides for node in side.walk())
-    return any(node.kind in ("absolute", "apply", "reduce", "minimiser") for node in nodes)
+    return any(
+        node.kind in ("absolute", "reduce", "minimiser")
+        or node.name.removesuffix("()") in (r"\max", r"\min", r"\operatorname{sign}")
+        for node in nodes
+    )
 
 
 def _has_order(statement: Statement) -> bool:

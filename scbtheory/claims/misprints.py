@@ -1,8 +1,9 @@
 r"""The misprints of a formula: what typesetters, authors and their errata get wrong.
 
 Each is one edit of the displayed TeX, of the kinds that the errata of good books are full of: a
-lost or gained factor, a sign, an index, a symbol, an exponent, an inverse, a transpose, a bound, a
-relation, a function. A check that cannot tell a formula from its misprints checks nothing.
+lost term, a lost or gained factor, a sign, an index, a symbol, an exponent, an inverse, a
+transpose, a bound, a relation, a function. A check that cannot tell a formula from its misprints
+checks nothing.
 """
 
 from __future__ import annotations
@@ -118,6 +119,11 @@ class _Editor:
                     yield from self.of(part)
 
     def of_sum(self, node: Node) -> Iterator[Misprint]:
+        first, second, *_ = node.parts
+        begin = second.span[0] + (second.kind == "plus")  # a minus stays
+        yield self.put("term", (first.span[0], begin), "")
+        for part in node.parts[1:]:
+            yield self.put("term", part.span, "")
         for part in node.parts:
             if part.kind not in ("plus", "minus"):
                 yield from self.of_term(part)

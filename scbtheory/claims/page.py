@@ -16,6 +16,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import sympy as sp
+
 from scbtheory.claims.decide import Counterexample, Judge
 from scbtheory.claims.misprints import Misprint, misprints
 from scbtheory.claims.reader import Node, Statement, Unreadable, read
@@ -26,14 +28,17 @@ __all__ = ["KINDS", "Failed", "Page", "Record", "displayed"]
 KINDS = {
     "identity": "the two sides are the same rational function of every symbol",
     "enumeration": "the expectation is summed over every sample of a small instance",
-    "derivative": "the right side is the derivative of an expression checked before",
+    "derivative": "derivatives are taken by SymPy, of an expression built from the definitions",
     "cases": "checked on each of the cases that together are all there are",
-    "solution set": "what satisfies it is what it should be, and nothing else",
+    "solution set": "it holds where it should, and fails in each of the cases where it should not",
     "differential equation": "the solution satisfies the equation and its initial condition",
     "limit": "by the limit, or by the series to the stated order",
     "inequality": "by a proof of the sign of the difference",
     "code": "what the code does, on instances with given numbers",
 }
+# Where SymPy solves or simplifies, its answer may well look like the one displayed.
+SOLVED = {"cases", "differential equation", "solution set"}
+LONGEST = 300  # characters of an expression that a message shows
 BLOCK = re.compile(
     r"^(?P<fence>`{3,}|:{3,})\{math\}[ \t]*\n(?P<options>(?::[a-z]+:[^\n]*\n)*)"
     r"(?P<tex>.*?)^(?P=fence)[ \t]*$",
@@ -65,15 +70,15 @@ class Record:
     def __str__(self) -> str:
         if self.status == "exempt":
             return f"{self.label} is not checked: {self.note}"
-        how = f" ({self.sizes})" if self.sizes else ""
         what = {"verified": "is true as displayed", "definition": "is what the derivations use"}
-        text = f"{self.label} {what[self.status]}: {KINDS[self.kind]}{how}\n"
+        how = "; ".join(filter(None, (self.kind, self.sizes)))
         parts = [f"{self.refuted} refuted"]
         if self.unreadable:
             parts.append(f"{self.unreadable} unreadable")
         if self.equivalent:
             parts.append(f"{len(self.equivalent)} true as well")
-        return f"{text}  {self.misprints} misprints: {', '.join(parts)}"
+        count = f"{self.misprints} misprints: {', '.join(parts)}"
+        return f"{self.label} {what[self.status]} ({how})\n  {count}"
 
 
 def displayed(text: str) -> dict[str, str]:
@@ -111,6 +116,8 @@ def find(name: str) -> tuple[dict[str, str], str]:
     """
     if folder := os.environ.get("SCBTHEORY_PAGES"):
         path = Path(folder) / f"{name}.md"
+        if not path.exists():
+            raise ValueError(f"name: expected a chapter of {folder}, came {name!r}")
         return displayed(path.read_text("utf-8")), str(path)
     own = Path(f"{name}.ipynb")
     others = sorted(Path().glob("*.ipynb"))
@@ -148,7 +155,7 @@ class Page:
     >>> x = sp.Symbol("x")
     >>> page = Page("example", [Case({"x": x})], text={"eq-square": "(x + 1)^2 = x^2 + 2x + 1"})
     >>> page.verify("eq-square")
-    eq-square is true as displayed: the two sides are the same rational function of every symbol
+    eq-square is true as displayed (identity)
       21 misprints: 21 refuted
     """
 
@@ -249,7 +256,7 @@ class Page:
         judges = [self._judges.setdefault(id(case), Judge(case)) for case in ready]
         check = Check(label, tex, judges)
         check.must_hold()
-        if status == "verified" and kind == "identity":
+        if status == "verified" and kind not in SOLVED:
             check.must_say_something()
         found = check.misprints()
         sizes = list(dict.fromkeys(case.title for case in ready if case.title))
@@ -346,15 +353,33 @@ class Check:
             raise Failed(
                 f"{self.label} is not what was derived\n"
                 f"  displayed:  {self.tex}\n"
+                f"{self._derived(judge.case, statements)}"
                 f"  left side:  {verdict.left}\n"
                 f"  right side: {verdict.right}\n"
+                f"  difference: {verdict.difference}\n"
                 f"  where:      {verdict.place}"
             )
 
+    def _derived(self, case: Case, statements: Sequence[Statement]) -> str:
+        """What the names on the left side stand for, where that fits a line."""
+        lines = (
+            f"  derived:    {name} = {case.names[name]}\n"
+            for name in sorted(self.names(s.sides[0] for s in statements) & set(case.names))
+            if not callable(case.names[name]) or isinstance(case.names[name], sp.Basic)
+        )
+        return "".join(line for line in lines if len(line) < LONGEST)
+
     def misprints(self) -> list[tuple[Misprint, str]]:
         """Every misprint, with what becomes of it."""
-        statements = self.read(self.tex)
-        return [(m, self.fate(m.tex)) for m in misprints(self.tex, statements, self.cases[0])]
+        fates = []
+        # With numbers alone, a misprint that is true may be so by chance.
+        by_chance = not any(judge.case.symbols for judge in self.judges if judge.case.truth)
+        for misprint in misprints(self.tex, self.read(self.tex), self.cases[0]):
+            fate = self.fate(misprint.tex)
+            if fate == "true" and by_chance and misprint.kind != "order":
+                fate = "undecided"
+            fates.append((misprint, fate))
+        return fates
 
     def fate(self, tex: str) -> str:
         """What becomes of a formula: refuted, unreadable, true as well, or undecided."""
@@ -365,7 +390,7 @@ class Check:
                 return "refuted"
             if not all(j.never_true(statements) for j in self.judges if j not in good):
                 return "refuted"
-            undecided = any(judge.decide(statements) is None for judge in good)
+            undecided = any(judge.decide(statements) is not True for judge in good)
         except Unreadable:
             return "unreadable"
         return "true" if not undecided and self._same(statements) else "undecided"

@@ -134,6 +134,25 @@ def digit(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
+def _numerical(node: Node) -> bool:
+    return node.kind == "quotient" and all(part.kind == "number" for part in node.parts)
+
+
+def _raised(name: str) -> bool:
+    """Does the last letter of a name have an exponent already?"""
+    pattern = [token.text for token in tokens(name)]
+    while len(pattern) > 2:
+        at = len(pattern) - 1
+        if pattern[at] == "}":
+            at -= 1 + [*reversed(pattern[:at])].index("{")
+        if pattern[at - 1] not in ("^", "_"):
+            return False
+        if pattern[at - 1] == "^":
+            return True
+        pattern = pattern[: at - 1]
+    return False
+
+
 def read(tex: str, names: Iterable[str], indices: Iterable[str] = ()) -> tuple[Statement, ...]:
     r"""Read a displayed formula as one or more statements.
 
@@ -202,6 +221,8 @@ class _Parser:
             if self.all[-1].text != end:
                 self.fail(f"{self.all[0].text} is not closed at the end", 0)
             self.first, self.last = 1, self.last - 1
+            if self.all[1].text == "[":
+                self.fail("TeX takes a bracket here as an option", 1)
         while self.last > self.first and self.all[self.last - 1].text in (".", ",", ";", r"\\"):
             self.last -= 1
         self._tabs()
@@ -409,6 +430,8 @@ class _Parser:
                     self.fail(f"which of these {text} open, and which of them close?")
                 before = self.at
                 factors.append(self.factor())
+                if len(factors) > 1 and _numerical(factors[-1]) and factors[-2].kind == "number":
+                    self.fail("a mixed number, or a product?", before)
                 if self.open_ended(factors[-1]):
                     # A function without parentheses takes one factor; a second is doubtful.
                     closed = f"{self.all[before].text} could apply to this, too, or not"
@@ -482,6 +505,8 @@ class _Parser:
             self.fail(f"is this the power of {base.name}, or of its argument?")
         if self.peek() == "^" and base.kind in ("quotient", "derivative"):
             self.fail("the power of a fraction without parentheses")
+        if self.peek() == "^" and base.kind == "name" and _raised(base.name):
+            self.fail("a second exponent")
         while self.peek() in ("^", "_", "'"):
             if self.peek() != "^":
                 self.fail(f"{self.peek()} behind something that is not a declared name with it")
@@ -746,7 +771,11 @@ class _Parser:
         self.take()
         if derivative := self.derivative(start):
             return derivative
+        numerator = self.at
         above = self.group()
+        beginnings = self.all[numerator : numerator + 2] + self.all[self.at : self.at + 2]
+        if [token.text for token in beginnings] == ["{", "d"] * 2:
+            self.fail(r"a derivative, or a quotient? \mathrm{d} would tell", start)
         return self.node("quotient", start, above, self.group())
 
     def derivative(self, start: int) -> Node | None:

@@ -183,6 +183,8 @@ class Evaluator:
         self.used: set[str] = set()
 
     def convert(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return _each(self.convert, value)
         value = put(value, self.case.point) if self.case.point else value
         if isinstance(value, sp.MatrixBase):
             return _each(self.arithmetic.number, value)
