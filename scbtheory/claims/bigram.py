@@ -10,6 +10,7 @@ from typing import Any
 
 import sympy as sp
 
+from scbtheory._arguments import integer
 from scbtheory.claims.values import Case
 
 __all__ = ["Bigram"]
@@ -25,12 +26,17 @@ class Bigram:
     Parameters
     ----------
     N : int
-        Number of symbols, 2 or 3.
+        Number of symbols, at least two. Enumeration takes its time beyond three.
     T : int
         Number of positions.
     constrained : bool
         Let :math:`V\mu = \mu`, :math:`1^\top V = 1^\top`, :math:`1^\top A = 1^\top`, as training
         keeps them; else every entry of :math:`V` and :math:`A` is a symbol of its own.
+
+    Raises
+    ------
+    ValueError
+        If a size is no positive integer.
 
     Examples
     --------
@@ -44,6 +50,10 @@ class Bigram:
     N: int
     T: int
     constrained: bool = False
+
+    def __post_init__(self) -> None:
+        integer("N", self.N, least=2)
+        integer("T", self.T, least=1)
 
     @cached_property
     def mu(self) -> sp.Matrix:

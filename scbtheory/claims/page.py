@@ -156,7 +156,7 @@ class Page:
     >>> page = Page("example", [Case({"x": x})], text={"eq-square": "(x + 1)^2 = x^2 + 2x + 1"})
     >>> page.verify("eq-square")
     eq-square is true as displayed (identity)
-      21 misprints: 21 refuted
+      26 misprints: 26 refuted
     """
 
     name: str

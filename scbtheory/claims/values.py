@@ -180,7 +180,6 @@ class Evaluator:
         self.drawn: Mapping[str, Any] = {}
         self.random = set(case.law[0][1]) if case.law else set()
         self.index: dict[str, int] = {}
-        self.used: set[str] = set()
 
     def convert(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
@@ -352,7 +351,6 @@ class Evaluator:
 
     def _name(self, node: Node) -> Any:
         name = node.name
-        self.used.add(name)
         if name in self.drawn:
             value = self.drawn[name]
         elif name in self.random:
@@ -406,7 +404,6 @@ class Evaluator:
         return value[where[0] - 1, where[1] - 1]
 
     def _call(self, node: Node) -> Any:
-        self.used.add(node.name)
         return self._ask(
             node.name, self.case.names.get(node.name), [self.plain(part) for part in node.parts]
         )
@@ -582,7 +579,6 @@ class Evaluator:
         products = a * b
         if not weighted:
             return products.sum()
-        self.used.add(r"\langle,\rangle_\mu")
         weights = self._name(Node("name", (), r"\mu"))
         if products.shape[1] != len(weights):
             raise Unreadable("an inner product weighted by mu needs a column for each symbol")
@@ -645,7 +641,6 @@ class Evaluator:
         name = node.name + "()"
         if name not in self.case.names:
             raise Unreadable(f"{node.name} has no value")
-        self.used.add(name)
         # Of numbers, as a median compares them: elements of a field have another order.
         function = self.case.names[name]
         return self._ask(name, lambda *of: function(list(of)), values)
