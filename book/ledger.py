@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import scbtheory
 from scbtheory.claims import Record, displayed
-from scbtheory.claims.reader import tokens
+from scbtheory.claims.reader import RELATIONS, tokens
 
 # What gives a cell the text that it checks, or a way to read it.
 TEXT = {"displayed", "find", "open", "read", "read_text", "text", "tokens"}
@@ -146,11 +146,11 @@ def _documented(where: str, value: object) -> Iterator[Docstring]:
 
 # ------------------------------------------------------------------------------------- quotations
 
-LAYOUT = re.compile(r"\\(?:begin|end)\{(?:aligned|split)\}$|\\text\{|\\\\$")
+LAYOUT = re.compile(r"\\(?:begin|end)\{(?:aligned|split)\}$|\\\\$")
 
 
 def substance(tex: str) -> list[str]:
-    """The tokens of a formula, without layout, qualifying words, and its full stop."""
+    """The tokens of a formula, without layout and its full stop."""
     found = [token.text for token in tokens(tex) if not LAYOUT.match(token.text)]
     while found and found[-1] in (".", ",", ";"):
         found.pop()
@@ -158,18 +158,38 @@ def substance(tex: str) -> list[str]:
 
 
 def quotes(part: str, whole: str) -> bool:
-    r"""Does a formula occur, as it is, in another one?
+    r"""Is a formula another one as a whole, or a whole side, or whole statements of it?
 
     Examples
     --------
-    >>> quotes(r"x + y.", r"\begin{aligned} z &= x \\ &\quad + y \end{aligned}")
+    >>> quotes(r"x + y.", r"\begin{aligned} z &= x \\ &\quad + y, \\ u &= v \end{aligned}")
     True
-    >>> quotes("x - y", "z = x + y")
-    False
+    >>> quotes("x", "z = x + y"), quotes("u = v", "z = x + y, u = v")
+    (False, True)
     """
     short, long = substance(part), substance(whole)
-    starts = range(len(long) - len(short) + 1)
-    return bool(short) and any(long[i : i + len(short)] == short for i in starts)
+    statements = split(long, {","})
+    ends = [",".join(" ".join(x) for x in statements[i:j])
+            for i in range(len(statements)) for j in range(i + 1, len(statements) + 1)]  # fmt: skip
+    sides = [" ".join(side) for statement in statements for side in split(statement, RELATIONS)]
+    # An equation without its left side: what a function returns.
+    rest = [" ".join(x[x.index("=") + 1 :]) for x in statements if "=" in x]
+    wanted = ",".join(" ".join(x) for x in split(short, {","}))
+    return bool(short) and wanted in {*ends, *sides, *rest}
+
+
+def split(tokens: list[str], separators: set[str]) -> list[list[str]]:
+    """The parts between separators that stand in no parenthesis."""
+    parts: list[list[str]] = [[]]
+    depth = 0
+    for token in tokens:
+        depth += {"(": 1, "[": 1, "{": 1, r"\langle": 1}.get(token, 0)
+        depth -= {")": 1, "]": 1, "}": 1, r"\rangle": 1}.get(token, 0)
+        if token in separators and not depth:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
 
 
 def quotations(docs: Iterable[Docstring], chapters: Iterable[Chapter]) -> list[Quotation]:

@@ -362,3 +362,18 @@ def test_records_survive_a_notebook():
     also_true = replace(VERIFIED, equivalent=("order: x y -> y x",))
     for record in (*page.records.values(), VERIFIED, also_true):
         assert ledger.record_from(json.loads(json.dumps(asdict(record)))) == record
+
+
+WHOLE = r"m = a + b, \qquad n = a \quad \text{independently}"
+
+
+@pytest.mark.parametrize("part", ["m = a + b", "a + b", WHOLE, "m"])
+def test_a_quotation_is_whole(part):
+    assert ledger.quotes(part, WHOLE)
+
+
+@pytest.mark.parametrize(
+    "part", ["m = a", "+ b", "b", "n = a", r"n = a \quad \text{all equal}", ""]
+)
+def test_a_fragment_is_no_quotation(part):
+    assert not ledger.quotes(part, WHOLE)

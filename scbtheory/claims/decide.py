@@ -88,7 +88,7 @@ class Judge:
             if found := self._refute_at(statements, at):
                 return found
         for statement in filter(_has_order, statements):
-            if found := self._too_large(statement):
+            if found := self._other_order(statement):
                 return found
         return None
 
@@ -118,13 +118,14 @@ class Judge:
         opposite = tuple(OPPOSITE[relation] for relation in statement.relations)
         return len(opposite) == 1 and self._proved(replace(statement, relations=opposite))
 
-    def _too_large(self, statement: Statement) -> Counterexample | None:
-        """Where all but the large symbol are numbers: does the difference outgrow O(...)?"""
+    def _other_order(self, statement: Statement) -> Counterexample | None:
+        """Where all but the large symbol are numbers: is O(...) not the size of the difference?"""
         for where, values in self._evaluator(None, Symbolic).sides(statement):
             *_, left, right = values
             point = {x: y for x, y in self.points[0].items() if x != _large(right.scale)}
             difference, scale = (put(x, point) for x in (left - right.value, right.scale))
-            if _growth(difference, scale).is_infinite:
+            growth = _growth(difference, scale)
+            if growth.is_infinite or growth.is_zero:
                 place = [self.case.title, where, self._shown(statement, 0)]
                 shown = f"{right.value} + O({right.scale})"
                 return Counterexample(str(left), "=", shown, "; ".join(filter(None, place)))
@@ -388,5 +389,6 @@ def _growth(difference: Any, scale: Any) -> Any:
 
 
 def _of_order(difference: Any, scale: Any) -> bool:
-    """Is the difference O(scale) where the large symbol grows? The ratio must have a limit."""
-    return bool(_growth(difference, scale).is_finite)
+    """Is the difference of the size of the scale? A larger scale would be true, but say less."""
+    growth = _growth(difference, scale)
+    return bool(growth.is_finite and sp.simplify(growth) != 0)

@@ -113,7 +113,7 @@ class _Editor:
         method = getattr(self, f"of_{node.kind}", None)
         if method is not None:
             yield from method(node)
-        if node.kind not in ("list", "order"):
+        if node.kind != "list":
             for part in node.parts:
                 if part.span[1] > part.span[0]:
                     yield from self.of(part)

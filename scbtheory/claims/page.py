@@ -26,13 +26,13 @@ from scbtheory.claims.values import Case
 __all__ = ["KINDS", "Failed", "Page", "Record", "displayed"]
 
 KINDS = {
-    "identity": "the two sides are the same rational function of every symbol",
+    "identity": "the two sides are the same function of every symbol",
     "enumeration": "the expectation is summed over every sample of a small instance",
-    "derivative": "derivatives are taken by SymPy, of an expression built from the definitions",
-    "cases": "checked on each of the cases that together are all there are",
+    "derivative": "SymPy differentiates an expression built from the definitions, or solves for it",
+    "cases": "proved case by case",
     "solution set": "it holds where it should, and fails in each of the cases where it should not",
     "differential equation": "the solution satisfies the equation and its initial condition",
-    "limit": "by the limit, or by the series to the stated order",
+    "limit": "by the limit; what is neglected has the stated order, and no smaller one",
     "inequality": "by a proof of the sign of the difference",
     "code": "what the code does, on instances with given numbers",
 }
@@ -256,6 +256,8 @@ class Page:
         judges = [self._judges.setdefault(id(case), Judge(case)) for case in ready]
         check = Check(label, tex, judges)
         check.must_hold()
+        if kind == "identity" and not any(case.symbols for case in ready):
+            raise Failed(f"{label}: no symbol in any case, and numbers prove no identity")
         if status == "verified" and kind not in SOLVED:
             check.must_say_something()
         found = check.misprints()

@@ -14,7 +14,7 @@ import numpy as np
 import sympy as sp
 from sympy.polys.domains.domainelement import DomainElement
 
-from scbtheory.claims.arithmetic import NotRational, Symbolic
+from scbtheory.claims.arithmetic import Exact, NotRational, Symbolic
 from scbtheory.claims.reader import Node, Statement, Unreadable
 
 __all__ = ["Case", "Evaluator", "Order", "Remainder", "entries", "put", "together"]
@@ -65,12 +65,19 @@ class Case:
     whole: Case | None = None
 
     def __or__(self, more: Mapping[str, Any]) -> Case:
-        """The same case with more names."""
+        """The same case with more names; one that it has keeps its value, see `changed`."""
+        for name in more:
+            if name in self.names and self.names[name] != more[name]:
+                raise ValueError(f"more: expected new names, came another value of {name}")
+        return self.changed(more)
+
+    def changed(self, more: Mapping[str, Any]) -> Case:
+        """The same case with other values for some names."""
         return replace(self, names={**self.names, **more})
 
     def false_with(self, more: Mapping[str, Any]) -> Case:
         """The same case with more names, with which the formula is meant to be false."""
-        return replace(self | more, truth=not self.truth)
+        return replace(self.changed(more), truth=not self.truth)
 
     @property
     def declared(self) -> list[str]:
@@ -177,9 +184,14 @@ class Evaluator:
             (arithmetic.number(weight), {name: self.convert(v) for name, v in drawn.items()})
             for weight, drawn in case.law
         ]
+        if self.law and isinstance(arithmetic, Exact):
+            total = sum(weight for weight, _ in self.law)
+            if total != 1:
+                raise ValueError(f"law: expected weights of sum one, came {total}")
         self.drawn: Mapping[str, Any] = {}
         self.random = set(case.law[0][1]) if case.law else set()
         self.index: dict[str, int] = {}
+        self.free: frozenset[str] = frozenset()
 
     def convert(self, value: Any) -> Any:
         if isinstance(value, np.ndarray):
@@ -199,6 +211,7 @@ class Evaluator:
             if letter not in self.case.indices:
                 raise Unreadable(f"how far does {letter} count?")
         letters = sorted(statement.free)
+        self.free = statement.free
         outside = set().union(*(self._outside(side) for side in statement.sides))
         # One outcome for each value that these names can take.
         outcomes: dict[Any, Mapping[str, Any]] = {(): {}}
@@ -254,7 +267,7 @@ class Evaluator:
 
     def stepped(self) -> Evaluator:
         """The same with the values that names have after the step."""
-        later = Evaluator(self.case | self.case.after, self.arithmetic)
+        later = Evaluator(self.case.changed(self.case.after), self.arithmetic)
         later.index, later.drawn = self.index, self.drawn
         return later
 
@@ -362,11 +375,23 @@ class Evaluator:
         else:
             raise Unreadable(f"{name} has no value")
         places = [self._place(part) for part in node.parts]
+        self._counts_to_the_end(node, value)
         if _is_function(value):
             if not places:
                 raise Unreadable(f"{name} is a function, and no argument follows")
             return self._ask(name, value, places)
         return self._entry(name, value, places) if places else value
+
+    def _counts_to_the_end(self, node: Node, value: Any) -> None:
+        """Refuse `for all k` where k stops before the last entry or column."""
+        if not isinstance(value, np.ndarray) or node.name in self.random:
+            return
+        rows, columns = value.shape
+        sizes = (rows, columns) if len(node.parts) == 2 else (rows if columns == 1 else columns,)
+        for part, size in zip(node.parts, sizes, strict=False):
+            free = part.kind == "index" and part.name in self.free
+            if free and self.case.indices[part.name] < size:
+                raise Unreadable(f"{part.name} does not count to {size}, as {node.name} does")
 
     def _place(self, node: Node) -> Any:
         """An index as an integer, a one-hot vector as the index it stands for, else the value."""

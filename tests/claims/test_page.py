@@ -340,3 +340,32 @@ def test_what_is_displayed_is_what_is_checked(desk):
     (desk / "chapter.ipynb").write_text(notebook("y (y - 1)"), "utf-8")
     with pytest.raises(Failed, match=r"displayed:  x = y \(y - 1\)"):
         Page("chapter", [Case({"x": y**2 + y, "y": y})], quiet=True).verify("eq-a")
+
+
+# --------------------------------------------------------------- a careless author is stopped
+
+
+def test_a_name_keeps_its_value_unless_a_change_is_meant():
+    case = Case({"T": 3, "Q": sp.eye(2)})
+    assert (case | {"T": 3, "K": 1}).names["K"] == 1
+    with pytest.raises(ValueError, match="more: expected new names, came another value of T"):
+        case | {"T": 2}
+    assert case.changed({"T": 2}).names["T"] == 2
+
+
+def test_for_all_means_all():
+    three = Case({"x_#": sp.Matrix([2, 3, 4])}, {"k": 1})
+    with pytest.raises(Failed, match="k does not count to 3, as x_# does"):
+        page(r"x_k = 2 \quad \text{for all } k", three).verify("eq-one", kind="cases")
+
+
+def test_a_law_has_mass_one():
+    half = Case({}, law=((sp.Rational(1, 2), {"x": sp.Integer(1)}),))
+    with pytest.raises(ValueError, match="law: expected weights of sum one, came 1/2"):
+        page(r"\mathbb E[x] = \tfrac12", half).verify("eq-one", kind="enumeration")
+
+
+def test_numbers_prove_no_identity():
+    numbers = Case({"x": sp.Integer(2), "y": sp.Integer(4)})
+    with pytest.raises(Failed, match="no symbol in any case"):
+        page("y = x^2 - x + 2", numbers).verify("eq-one")
