@@ -15,7 +15,7 @@ from scbtheory.claims import Record
 CONF = f"""
 import sys
 sys.path.append({str(build.BOOK / "_ext")!r})
-extensions = ["myst_nb", "sphinx_external_toc", "claims"]
+extensions = ["myst_nb", "sphinx_external_toc", "marks"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath"]
 external_toc_path = "toc.yml"
