@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+BENCH  := .venv-bench
 
 # One thread a process: the build and the tests already run two processes, and BLAS threads that
 # compete for the same cores cost far more than they bring.
@@ -20,7 +21,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 READY   := $(VENV)/ready-$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help book notebooks claims lint test mutants results serve clean
+.PHONY: help book notebooks claims lint test mutants results bench serve clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -55,6 +56,13 @@ mutants: $(READY) ## change the code in many small ways: does a test notice? (ab
 
 results: $(READY) ## recompute the stored tables of the chapters (about 20 minutes)
 	$(BIN)/python book/results/trainers.py
+
+bench: ## time a training step beside PyTorch and JAX, in an environment of its own (8 minutes)
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt flit_core
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  --no-build-isolation --editable ".[bench]"
+	$(BENCH)/bin/python benchmarks/speed.py
 
 serve: book ## serve the book on http://localhost:8000
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scbtheory._arguments import Array, integer, read_only, stochastic_columns
+from scbtheory._memory import scratch
+
+BLOCK_TOKENS = 2**17  # tokens drawn at once, a multiple of four: their bits stay in the cache
+COMPARISONS = 6  # up to so many symbols beyond the first are compared with, not looked up
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,8 +326,9 @@ class SampleStream:
             np.random.Generator(np.random.PCG64(seed)) for seed in root.spawn(3)
         )
         self._cumulative_mu = cumulative(task.mu)
-        self._cumulative_P = cumulative(task.P)
-        self._cumulative_Q = cumulative(task.Q)
+        # Columns are searched: each lies in one piece.
+        self._cumulative_P = np.asfortranarray(cumulative(task.P))
+        self._cumulative_Q = np.asfortranarray(cumulative(task.Q))
         # Sixteen random bits select a cell of [0, 1). Where the cell lies within one symbol's
         # share, that symbol is the answer; where it straddles a boundary, more bits decide.
         edges = np.searchsorted(self._cumulative_mu, np.arange(2**16 + 1) / 2**16, side="right")
@@ -333,6 +339,10 @@ class SampleStream:
             np.searchsorted(self._cumulative_mu, np.arange(1, 2**16 + 1) / 2**16, side="left"),
         )
         self._table = np.where(left == right, left, self._straddling).astype(dtype)
+        # The same by comparisons, for few symbols: where the next one begins, and what straddles.
+        begins = np.searchsorted(edges[:-1], np.arange(1, task.vocab_size))
+        self._begins = begins[begins < 2**16].tolist()
+        self._straddling_cells = np.flatnonzero(self._table == self._straddling).tolist()
 
     def draw(self, size: int) -> Batch:
         """The next ``size`` samples.
@@ -344,15 +354,11 @@ class SampleStream:
         """
         size = integer("size", size, least=1)
         length = self.task.length
-        padded = -(-length // 4)  # a sample takes whole 64-bit words
-        words = self._words.bit_generator.random_raw(size * padded).astype("<u8", copy=False)
-        cells = words.view("<u2").reshape(size, 4 * padded)[:, :length]
-        context = self._table[cells]
-        straddling = context == self._straddling
-        if straddling.any():
-            fractions = self._fractions.random(np.count_nonzero(straddling))
-            u = (cells[straddling] + fractions) / 2**16  # may round up to one
-            context[straddling] = np.searchsorted(self._cumulative_mu[:-1], u, side="right")
+        context = np.empty((size, length), self._table.dtype)
+        rows = max(1, BLOCK_TOKENS // length)
+        for top in range(0, size, rows):
+            for left in range(0, length, BLOCK_TOKENS):
+                self._fill(context[top : top + rows, left : left + BLOCK_TOKENS])
 
         u_last, u_position, u_output = self._choices.random((size, 3)).T
         last = np.searchsorted(self._cumulative_mu, u_last, side="right")
@@ -360,13 +366,52 @@ class SampleStream:
         source = context[np.arange(size), position].astype(np.intp)
         return Batch(context, last, _choose(self._cumulative_P, source, u_output))
 
+    def _fill(self, tokens: NDArray[np.unsignedinteger]) -> None:
+        """Draw tokens: some samples, or one or a part of one."""
+        rows, length = tokens.shape
+        padded = -(-length // 4)  # a sample takes whole 64-bit words
+        words = self._words.bit_generator.random_raw(rows * padded)
+        cells = words.astype("<u8", copy=False).view("<u2")
+        found = tokens.reshape(-1) if length % 4 == 0 else np.empty(len(cells), tokens.dtype)
+        if len(self._begins) <= COMPARISONS:
+            straddling = self._compare(cells, found)
+        else:
+            self._table.take(cells, out=found, mode="clip")
+            straddling = np.equal(found, self._straddling, out=scratch("mask", found.shape, bool))
+        at = np.flatnonzero(straddling)
+        if length % 4:
+            at = at[at % (4 * padded) < length]
+        if len(at):
+            u = (cells[at] + self._fractions.random(len(at))) / 2**16  # may round up to one
+            found[at] = np.searchsorted(self._cumulative_mu[:-1], u, side="right")
+        if length % 4:
+            tokens[:] = found.reshape(rows, -1)[:, :length]
+
+    def _compare(
+        self, cells: NDArray[np.uint16], found: NDArray[np.unsignedinteger]
+    ) -> NDArray[np.bool_]:
+        """What the table holds for these cells; returned, where they straddle."""
+        beyond, straddling = (scratch(name, cells.shape, bool) for name in ("beyond", "straddling"))
+        found[:] = 0
+        for begin in self._begins:
+            np.greater_equal(cells, begin, out=beyond)
+            np.add(found, beyond.view(np.uint8), out=found)
+        straddling[:] = False
+        for cell in self._straddling_cells:
+            straddling |= np.equal(cells, cell, out=beyond)
+        return straddling
+
 
 def _choose(cumulative_columns: Array, column: NDArray[np.intp], u: Array) -> NDArray[np.intp]:
     """Row drawn from the given column of probabilities by inversion of ``u``."""
+    order = np.argsort(column, kind="stable")
+    ordered = column[order]
+    cuts = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(u)]
     chosen = np.empty(len(u), dtype=np.intp)
-    for k in np.unique(column):
-        rows = column == k
-        chosen[rows] = np.searchsorted(cumulative_columns[:, k], u[rows], side="right")
+    for start, stop in pairwise(cuts):
+        rows = order[start:stop]
+        shares = cumulative_columns[:, ordered[start]]
+        chosen[rows] = shares.searchsorted(u[rows], side="right")
     return chosen
 
 

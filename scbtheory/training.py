@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -12,10 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from scbtheory import population
 from scbtheory._arguments import Array, integer, matrix, real
+from scbtheory._memory import scratch
+from scbtheory._onehot import Positions
+from scbtheory._progress import progress_bar
 from scbtheory.scb import Batch, SparseContextualBigram
 from scbtheory.transformer import LinearTransformer
 
 MARGIN = 2  # how many times further than the noise an entry must reach to stand out of it
+BLOCK = 2**16  # entries of A worked on at once
+LONG = 2000  # columns from this length on are not sorted for their median
 LARGEST_ENTRY = 1e6  # probabilities are below one: far beyond it, a run has diverged
 
 
@@ -135,8 +140,48 @@ def robust_spread(values: Array) -> Array:
     >>> robust_spread(normal).round(1).tolist()
     [1.0]
     """
-    centred = np.abs(values - np.median(values, axis=0))
-    return np.asarray(np.median(centred, axis=0) / 0.674489750196)
+    spread = np.empty(values.shape[1])
+    for part in _column_blocks(values):
+        rows = values.T[part]
+        centred = scratch("centred", rows.shape, np.float64)
+        np.subtract(rows, _medians(rows)[:, None], out=centred)
+        spread[part] = _medians(np.abs(centred, out=centred)) / 0.674489750196
+    return spread
+
+
+def _column_blocks(matrix: Array) -> Iterator[slice]:
+    """Columns of a matrix, as many at a time as the cache holds, and at least one."""
+    step = max(1, BLOCK // len(matrix))
+    for start in range(0, matrix.shape[1], step):
+        yield slice(start, start + step)
+
+
+def _medians(rows: Array) -> Array:
+    """The median of each row."""
+    if rows.shape[1] < LONG:
+        return np.asarray(np.median(rows, axis=1))
+    return np.array([_median(np.ascontiguousarray(row)) for row in rows])
+
+
+def _median(values: Array) -> float:
+    """The median of many values: most are only counted, those around it are sorted."""
+    n = len(values)
+    lower, upper = (n - 1) // 2, n // 2  # places of the middle two; the same if n is odd
+    sample = np.sort(values[:: max(8, n // 2**12)])
+    # The share of a sample of m that lies below the median is 1/2 within 1/(2 sqrt m), one
+    # standard deviation: four of them miss once in 16,000 columns, and then all are sorted.
+    middle, reach = len(sample) // 2, 2 * math.isqrt(len(sample)) + 1
+    low, high = sample[middle - reach], sample[middle + reach]
+    below = np.count_nonzero(values < low)
+    near = values.compress((values >= low) & (values <= high))
+    # Not so either if a value is not a number.
+    if not below <= lower <= upper < below + len(near) or math.isnan(values.max()):
+        return float(np.median(values))
+    if low == high:
+        return float(low)
+    near.partition(upper - below)
+    above = near[upper - below]
+    return float(above if lower == upper else (near[: upper - below].max() + above) / 2)
 
 
 def standing_out(A: Array) -> NDArray[np.bool_]:
@@ -230,10 +275,21 @@ def next_model(V: Array, A: Array) -> LinearTransformer:
     Traceback (most recent call last):
     scbtheory.training.Diverged: an entry of V or A reached 1e+09
     """
-    largest = np.maximum(np.abs(V).max(), np.abs(A).max())  # keeps a NaN, as max() does not
-    if not largest <= LARGEST_ENTRY:
-        raise Diverged(f"an entry of V or A reached {largest:.3g}")
+    _check(V, A)
     return LinearTransformer(V, A)
+
+
+def _adopted(V: Array, A: Array) -> LinearTransformer:
+    """`next_model` of matrices that nobody else holds: they need not be copied."""
+    _check(V, A)
+    return LinearTransformer._of(V, A)
+
+
+def _check(V: Array, A: Array) -> None:
+    """Raise `Diverged` where `next_model` does."""
+    extremes = [float(x) for M in (V, A) for x in (M.max(), M.min())]
+    if not all(abs(x) <= LARGEST_ENTRY for x in extremes):  # nor if one is not a number
+        raise Diverged(f"an entry of V or A reached {np.max(np.abs(extremes)):.3g}")
 
 
 @dataclass(frozen=True)
@@ -392,34 +448,44 @@ class ProximalGradient:
     def update(self, state: ProximalState, batch: Batch, mu: Array) -> ProximalState:
         """One step; each column of A takes that of its stage."""
         V, A = state.model.V, state.model.A
-        grad_V, grad_A = state.model.gradient(batch)
+        # Matrices of the size of A are changed in place: in long contexts fresh ones take longer.
+        grad_V, grad_A = state.model._gradient(batch, state.settled, state.support)
         # Without preconditioning, column k learns mu_k times as fast and feels mu_k of the l1 term.
         geometry, scale = (mu, np.ones_like(mu)) if self.precondition else (np.ones_like(mu), mu)
         if self.precondition:
-            grad_V, grad_A = precondition(grad_V, mu), precondition(grad_A, mu)
+            grad_V, grad_A = grad_V / mu, np.divide(grad_A, mu, out=grad_A)
         if self.project:
             grad_V = project_V(grad_V, mu, geometry)
-            grad_A = np.where(state.settled, _project_on(state.support, grad_A), project_A(grad_A))
-        elif state.settled.any():
-            grad_A = np.where(state.settled & ~state.support, 0, grad_A)
+        free = ~state.settled
+        if self.project and free.any():
+            grad_A -= grad_A.mean(axis=0)
+        if state.settled.any():
+            _restrict(grad_A, state.settled, state.support, self.project)
 
         step_V, step_A = self.step_V, self.step_A
         if self.decay:
             step_V = step_V / (1 + step_V * state.curvature_V / 2)
             step_A = step_A / (1 + step_A * state.curvature_A / 2)
-        steps, free = state.steps + 1, ~state.settled
-        stepped = A - step_A * grad_A
+        steps = state.steps + 1
+        level = None
         if self.l1 > 0 and free.any():
             # One level for all columns: settled ones count as silent, so that it fades while the
             # rare letters, the noisiest, are still on their way.
-            noise = mu @ (robust_spread(grad_A) / scale)
+            spread = robust_spread(grad_A if free.all() else grad_A[:, free])
+            noise = mu[free] @ (spread / scale[free])
             level = step_A * self.l1 / math.sqrt(steps) * noise * scale[free]
-            stepped[:, free] = self._shrink(stepped[:, free], level)
+        grad_A *= step_A
+        stepped = np.subtract(A, grad_A, out=grad_A)
+        if level is not None:
+            if free.all():
+                self._shrink(stepped, level)
+            else:
+                stepped[:, free] = self._shrink(stepped[:, free], level)
         state = replace(
             state,
-            model=next_model(V - step_V * grad_V, stepped),
+            model=_adopted(V - step_V * grad_V, stepped),
             steps=steps,
-            curvature_V=state.curvature_V + scale.max() * float(np.sum(A**2 @ mu)),
+            curvature_V=state.curvature_V + scale.max() * float(np.vecdot(A.T, A.T) @ mu),
             curvature_A=state.curvature_A
             + scale.max() * float(np.sum((V - mu[:, None]) ** 2 @ mu)),
         )
@@ -428,11 +494,18 @@ class ProximalGradient:
         return state
 
     def _shrink(self, A: Array, level: Array) -> Array:
-        """The soft threshold, towards attention that is uniform but for a few entries."""
+        """Soft threshold, in place, towards attention that is uniform but for a few entries."""
         if not np.isfinite(level).all():
             raise Diverged(f"the soft threshold reached {level.max():.3g}")
-        shrunk = soft_threshold(A - 1 / len(A), level)
-        return 1 / len(A) + (project_A(shrunk) if self.project else shrunk)
+        A -= 1 / len(A)
+        for part in _column_blocks(A):
+            rows, most = A.T[part], level[part, None]
+            cut = scratch("cut", rows.shape, np.float64)
+            rows -= np.maximum(np.minimum(rows, most, out=cut), -most, out=cut)
+        if self.project:
+            A -= A.mean(axis=0)
+        A += 1 / len(A)
+        return A
 
     def _look(self, state: ProximalState) -> ProximalState:
         """Settle the columns whose outstanding entries have stayed the same for long enough."""
@@ -457,10 +530,18 @@ class ProximalGradient:
         )
 
 
-def _project_on(support: NDArray[np.bool_], direction: Array) -> Array:
-    """`project_A` within the support: zero outside it, and column sums zero."""
-    means = np.sum(direction, axis=0, where=support) / np.maximum(support.sum(axis=0), 1)
-    return np.where(support, direction - means, 0)
+def _restrict(
+    direction: Array, settled: NDArray[np.bool_], support: NDArray[np.bool_], project: bool
+) -> None:
+    """Settled columns: zero outside their support, and with sum zero if they are projected."""
+    within = Positions(support & settled)
+    values = within.of(direction)
+    if project:
+        counts = np.bincount(within.column, minlength=len(settled))
+        sums = np.bincount(within.column, values, minlength=len(settled))
+        values -= (sums / np.maximum(counts, 1))[within.column]
+    direction[:, settled] = 0
+    direction.T.ravel()[within.entries] = values
 
 
 # -------------------------------------------------------------------------------- the loop
@@ -588,7 +669,8 @@ def train(
     history.record(0, model)
     state, diverged = optimiser.start(model), None
     transition = np.full(task.vocab_size, np.nan)
-    with _progress_bar(steps * batch_size, progress) as advance:
+    total = steps * batch_size
+    with progress_bar(total, progress, unit="samples", scaled=True) as advance:
         for step in range(1, steps + 1):
             try:
                 # An overflow here is not an accident to warn of: it is reported as divergence.
@@ -627,23 +709,3 @@ class _History:
     def arrays(self) -> dict[str, Array]:
         names = ("samples", "loss", "distance_V", "distance_A", "alpha_V", "alpha_A")
         return dict(zip(names, np.array(self.rows).T, strict=True))
-
-
-class _progress_bar:
-    """A tqdm bar over samples, or nothing at all."""
-
-    def __init__(self, total: int, shown: bool) -> None:
-        self.bar = None
-        if shown:
-            try:
-                from tqdm.auto import tqdm
-            except ImportError as error:
-                raise ImportError("progress=True needs tqdm: pip install tqdm") from error
-            self.bar = tqdm(total=total, unit="samples", unit_scale=True)
-
-    def __enter__(self) -> Callable[[int], object]:
-        return (lambda count: None) if self.bar is None else self.bar.update
-
-    def __exit__(self, *exception: object) -> None:
-        if self.bar is not None:
-            self.bar.close()

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scbtheory._arguments import Array, matrix, read_only
+from scbtheory._loops import Looped, compiled
+from scbtheory._onehot import Packs, Positions, Sparse, packs
 from scbtheory.scb import Batch, SparseContextualBigram
 
-# Up to this vocabulary, N - 1 indicator matrices and a matrix product are faster than a gather.
-MASKS_UP_TO = 8
-BLOCK_TOKENS = 2**17  # one block of indicators then fits the cache, and long batches the memory
+BLOCK_TOKENS = 2**17  # positions worked on at once: what they need stays in the cache
+DENSE = 32  # attention on more than one position in 32 is read as a whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +51,20 @@ class LinearTransformer:
     A: Array
 
     def __post_init__(self) -> None:
-        V, A = matrix("V", self.V), matrix("A", self.A)
+        # Columns of A are what is read: each lies in one piece.
+        V, A = matrix("V", self.V), np.asfortranarray(matrix("A", self.A))
         for name, array, shape in (("V", V, (len(V),) * 2), ("A", A, (len(A), len(V)))):
             if array.shape != shape:
                 raise ValueError(f"{name}: expected shape {shape}, came {array.shape}")
             object.__setattr__(self, name, read_only(array))
+
+    @classmethod
+    def _of(cls, V: Array, A: Array) -> LinearTransformer:
+        """The transformer with these very matrices: finite, and held by nobody else."""
+        model = object.__new__(cls)
+        object.__setattr__(model, "V", read_only(V))
+        object.__setattr__(model, "A", read_only(A))
+        return model
 
     @classmethod
     def initial(cls, task: SparseContextualBigram) -> LinearTransformer:
@@ -79,9 +89,11 @@ class LinearTransformer:
 
     def predict(self, batch: Batch) -> Array:
         r"""Predictions :math:`V X a^{(x_{T+1})}`, shape (B, N). Equation :eq:`eq-model`."""
+        batch.check(self.length, self.vocab_size)
         predictions = np.empty((len(batch), self.vocab_size))
-        for last, rows, block in self._blocks(batch):
-            predictions[rows] = block.read(self.A[:, last]) @ self.V.T
+        for part in self._parts(batch):
+            there = part.rows >= 0
+            predictions[part.rows[there]] = part.read(self.A)[there] @ self.V.T
         return predictions
 
     def loss(self, batch: Batch) -> float:
@@ -97,51 +109,57 @@ class LinearTransformer:
         first and :math:`X^\top V^\top r` to column :math:`k = x_{T+1}` of the second. Equation
         :eq:`eq-sample-gradients`.
         """
-        grad_V, grad_A = np.zeros_like(self.V), np.zeros_like(self.A)
-        for last, rows, block in self._blocks(batch):
-            read = block.read(self.A[:, last])
-            residual = read @ self.V.T
-            residual[np.arange(len(rows)), batch.output[rows]] -= 1
-            grad_V += residual.T @ read
-            grad_A[:, last] += block.spread(residual @ self.V)
-        return grad_V / len(batch), grad_A / len(batch)
+        return self._gradient(batch)
 
-    def _blocks(self, batch: Batch) -> Iterator[tuple[int, NDArray[np.integer], _OneHot]]:
-        """The batch in blocks of samples with one last token."""
+    def _gradient(
+        self,
+        batch: Batch,
+        settled: NDArray[np.bool_] | None = None,
+        support: NDArray[np.bool_] | None = None,
+    ) -> tuple[Array, Array]:
+        """`gradient`, for a trainer that moves settled columns of A on their support only.
+
+        Outside it the second may be zero there. If a settled column attends to few positions, the
+        tokens at the others are then not read at all.
+        """
         batch.check(self.length, self.vocab_size)
-        size = max(1, BLOCK_TOKENS // max(self.length, self.vocab_size))
-        for last, rows in batch.groups():
-            for start in range(0, len(rows), size):
-                part = rows[start : start + size]
-                yield last, part, _OneHot(batch.context[part], self.vocab_size)
+        grad_V, grad_A = np.zeros_like(self.V), np.zeros_like(self.A)
+        for part in self._parts(batch, settled, support):
+            read = part.read(self.A)
+            residual = read @ self.V.T
+            there = np.nonzero(part.rows >= 0)
+            residual[*there, batch.output[part.rows[there]]] -= 1
+            read, residual = (x.reshape(-1, self.vocab_size) for x in (read, residual))
+            residual /= len(batch)
+            grad_V += residual.T @ read
+            part.spread(residual @ self.V, grad_A)
+        return grad_V, grad_A
 
+    def _parts(
+        self,
+        batch: Batch,
+        settled: NDArray[np.bool_] | None = None,
+        support: NDArray[np.bool_] | None = None,
+    ) -> Iterator[Packs | Sparse | Looped]:
+        """The batch in blocks, apart those whose attention is known to be sparse."""
+        samples = np.arange(len(batch))
+        whole = batch.context, batch.last, self.vocab_size
+        if settled is not None and support is not None and settled.any():
+            positions = Positions((support | (self.A != 0)) & settled)
+            if positions.most * DENSE < self.length:
+                sparse = settled[batch.last]
+                known, samples = samples[sparse], samples[~sparse]
+                for part in self._cut(known, positions.most):
+                    yield Sparse(*whole, part, positions)
+        kernels = compiled()
+        if kernels is not None:
+            for part in self._cut(samples, self.length):
+                yield Looped(*whole, part, kernels)
+        elif len(samples):
+            yield from packs(*whole, samples, BLOCK_TOKENS)
 
-class _OneHot:
-    """The one-hot matrices X of a block of samples, never formed: only their two products."""
-
-    def __init__(self, tokens: NDArray[np.integer], vocab_size: int) -> None:
-        self.vocab_size = vocab_size
-        self.masks: list[Array] | None = None
-        if vocab_size <= MASKS_UP_TO:
-            self.masks = [(tokens == n).astype(float) for n in range(1, vocab_size)]
-        else:
-            self.cells = tokens + vocab_size * np.arange(len(tokens))[:, None]
-
-    def read(self, a: Array) -> Array:
-        """Rows X a: how much of the attention a falls on each symbol; shape (block, N)."""
-        if self.masks is None:
-            block = len(self.cells)
-            weights = np.tile(a, block)
-            sums = np.bincount(self.cells.ravel(), weights, minlength=block * self.vocab_size)
-            return np.asarray(sums, dtype=float).reshape(block, self.vocab_size)
-        shares = np.stack([mask @ a for mask in self.masks], axis=1)
-        return np.column_stack([a.sum() - shares.sum(axis=1), shares])
-
-    def spread(self, w: Array) -> Array:
-        """The sum of X' w over the block: w's entry for the token found at each position."""
-        if self.masks is None:
-            return w.take(self.cells).sum(axis=0)
-        total = np.full(self.masks[0].shape[1], w[:, 0].sum())
-        for n, mask in enumerate(self.masks, start=1):
-            total += (w[:, n] - w[:, 0]) @ mask
-        return total
+    def _cut(self, samples: NDArray[np.intp], length: int) -> Iterator[NDArray[np.intp]]:
+        """The samples in blocks, of which so many tokens each are read."""
+        step = max(1, BLOCK_TOKENS // max(length, self.vocab_size))
+        for start in range(0, len(samples), step):
+            yield samples[start : start + step]

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from scbtheory import SparseContextualBigram, circulant, letters, sparse_attention
+from scbtheory import SparseContextualBigram, circulant, letters, sparse_attention, transformer
+
+
+@pytest.fixture(autouse=True)
+def without_a_compiler(monkeypatch):
+    """What everybody has is what the tests look at, whether or not numba is installed."""
+    monkeypatch.setattr(transformer, "compiled", lambda: None)
 
 
 def circulant_task(length, seed=0):

@@ -1,5 +1,6 @@
 """Small promises: of a batch, of a sampler, of a step, of a stage change, of a loop."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from scbtheory import (
     ProximalGradient,
     SparseContextualBigram,
     State,
+    _onehot,
     circulant,
     letters,
     next_model,
@@ -30,6 +32,7 @@ from scbtheory import (
     train,
     transformer,
 )
+from scbtheory._progress import progress_bar
 
 G = np.random.default_rng
 
@@ -186,17 +189,92 @@ def test_blocks_of_samples_leave_no_trace(monkeypatch):
         np.testing.assert_allclose(one, other, atol=1e-13)
 
 
-def test_both_ways_to_multiply_by_one_hot_matrices_agree(monkeypatch):
-    tokens = G(0).integers(0, 5, (8, 6)).astype(np.uint8)
-    a, w = G(1).standard_normal(6), G(2).standard_normal((8, 5))
-    products = []
-    for masks in (True, False):
-        monkeypatch.setattr(transformer, "MASKS_UP_TO", 8 if masks else 0)
-        block = transformer._OneHot(tokens, 5)
-        assert (block.masks is not None) == masks
-        products.append((block.read(a), block.spread(w)))
-    for one, other in zip(*products, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-13)
+@pytest.mark.parametrize(
+    ("N", "digits"),
+    [(2, 1), (2, 8), (2, 9), (3, 1), (3, 5), (3, 6), (5, 3), (5, 4), (16, 2), (40, 2), (300, 1)],
+)
+@pytest.mark.parametrize("block", [1, 40, 500, 2**20])
+def test_packs_multiply_by_one_hot_matrices(N, digits, block, monkeypatch):
+    """However many samples make a number, and in blocks that end within a sample or beyond."""
+    monkeypatch.setattr(_onehot, "cheapest_digits", lambda counts, length: digits)
+    context = G(0).integers(0, N, (33, 29)).astype(np.uint8 if N < 256 else np.uint16)
+    last, A, w = G(1).integers(0, min(N, 4), 33), G(2).random((29, N)), G(3).random((33, N))
+    samples = np.flatnonzero(np.arange(33) % 5)
+    out, expected = np.zeros((29, N), order="F"), np.zeros((29, N))
+    seen = []
+    for part in _onehot.packs(context, last, N, samples, block):
+        there = part.rows >= 0
+        rows = part.rows[there]
+        seen.extend(rows)
+        X = np.eye(N)[context[rows]]
+        read = part.read(np.asfortranarray(A))
+        np.testing.assert_allclose(read[there], np.einsum("btn,tb->bn", X, A[:, last[rows]]))
+        assert not read[~there].any()
+        weights = np.zeros(read.shape)
+        weights[there] = w[rows]
+        part.spread(weights.reshape(-1, N), out)
+        for sample, k in zip(rows, last[rows], strict=True):
+            expected[:, k] += w[sample, context[sample]]
+    np.testing.assert_array_equal(np.sort(seen), samples)
+    np.testing.assert_allclose(out, expected, atol=1e-13)
+
+
+def test_more_samples_of_a_token_make_longer_numbers_up_to_the_cache():
+    digits = [_onehot.cheapest_digits(np.array([n] * 3), 5000) for n in (0, 1, 2, 4, 1000)]
+    assert digits == [1, 1, 2, 4, 6]
+    assert _onehot.cheapest_digits(np.full(3, 1000), 10**6) == 7  # 3**7 is the last below 2**12
+    assert _onehot.cheapest_digits(np.full(300, 1000), 10**6) == 1
+    assert _onehot.cheapest_digits(np.array([7]), 10**6) >= 1
+
+
+def test_a_gradient_is_as_good_as_its_format():
+    """Against twice the digits: each entry within a few units in the last place of its terms."""
+    task = circulant_task(5000)
+    model = LinearTransformer(G(0).random((3, 3)), G(1).random((5000, 3)))
+    batch = task.sample(70, G(2))
+    V, A = model.V.astype(np.longdouble), model.A.astype(np.longdouble)
+    exact_V, exact_A = np.zeros_like(V), np.zeros_like(A)
+    for context, k, output in zip(batch.context, batch.last, batch.output, strict=True):
+        X = np.eye(3, dtype=np.longdouble)[context].T
+        read = X @ A[:, k]
+        residual = V @ read - np.eye(3)[output]
+        exact_V += np.outer(residual, read) / 70
+        exact_A[:, k] += X.T @ (V.T @ residual) / 70
+    for found, exact in zip(model.gradient(batch), (exact_V, exact_A), strict=True):
+        assert np.abs(found - exact).max() < 1e-13 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("settled", [[True, True, True], [True, False, True]])
+def test_of_a_settled_column_the_gradient_is_that_on_its_support(settled, monkeypatch):
+    """In a long context the tokens elsewhere are not read; in a short one all are."""
+    settled = np.array(settled)
+    for length, blocks in ((500, 2**17), (500, 8), (20, 2**17)):
+        task = circulant_task(length)
+        monkeypatch.setattr(transformer, "BLOCK_TOKENS", blocks)
+        model = LinearTransformer(G(0).random((3, 3)), task.Q * G(1).random((length, 3)))
+        support = task.Q > 0
+        support[7, 0] = True  # of weight zero, and wanted
+        support[np.flatnonzero(support[:, 2])[0], 2] = False  # not wanted, and of weight
+        batch = task.sample(200, G(2))
+        whole_V, whole_A = model.gradient(batch)
+        grad_V, grad_A = model._gradient(batch, settled, support)
+        wanted = support | ~settled
+        np.testing.assert_allclose(grad_V, whole_V, atol=1e-13)
+        np.testing.assert_allclose(grad_A[wanted], whole_A[wanted], atol=1e-13)
+        if length == 500:
+            assert np.count_nonzero(grad_A[:, settled]) <= 3 * settled.sum()
+
+
+def test_two_threads_do_not_disturb_each_other():
+    def end(seed):
+        start = LinearTransformer.initial(task)
+        return train(start, task, ProximalGradient(), 256 * 40, G(seed)).model.A
+
+    task = circulant_task(300)
+    alone = [end(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for one, other in zip(alone, pool.map(end, range(4)), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 # ------------------------------------------------------------------------------------ one step
@@ -502,3 +580,10 @@ def test_a_weak_signal_is_not_refused():
     task = SparseContextualBigram(0.5 + 5e-4 * np.array([[1, -1], [-1, 1]]), np.eye(2))
     assert task.K_P < 1e-5
     assert train(LinearTransformer.initial(task), task, SGD(0.1, 0.1), 64, G(0)).diverged is None
+
+
+def test_a_progress_bar_begins_where_work_was_left(capsys):
+    with progress_bar(10, True, unit="runs", scaled=False, done=4) as advance:
+        advance(6)
+    shown = capsys.readouterr().err
+    assert "| 4/10 [" in shown and "| 10/10 [" in shown

@@ -21,7 +21,7 @@ from scbtheory import (
     soft_threshold,
     train,
 )
-from scbtheory.training import robust_spread, standing_out
+from scbtheory.training import _median, robust_spread, standing_out
 
 
 def trained(task, optimiser, samples, seed=0, **options):
@@ -106,6 +106,38 @@ def test_robust_spread_scales_with_a_column_and_does_not_see_where_it_lies():
     np.testing.assert_allclose(
         robust_spread(scale * noise + shift), np.abs(scale) * robust_spread(noise), rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("n", [2000, 2001, 9999, 70_000])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rng, n: rng.standard_normal(n),
+        lambda rng, n: rng.standard_cauchy(n),
+        lambda rng, n: rng.integers(0, 4, n) / 3,
+        lambda rng, n: np.where(np.arange(n) % 8, 1.0, -rng.random(n)),  # a sample misleads
+        lambda rng, n: np.where(np.arange(n) % 2, -1.0, 1.0),
+        lambda rng, n: np.sort(rng.standard_normal(n)),
+        lambda rng, n: np.zeros(n),
+        lambda rng, n: np.where(np.arange(n) == 77, np.nan, rng.standard_normal(n)),
+        lambda rng, n: np.where(rng.random(n) < 0.6, np.inf, rng.standard_normal(n)),
+    ],
+)
+def test_the_median_of_a_long_column_is_the_median(n, make):
+    values = make(np.random.default_rng(0), n)
+    before = values.copy()
+    np.testing.assert_equal(_median(values), np.median(values))
+    np.testing.assert_array_equal(values, before)
+
+
+def test_robust_spread_is_that_of_each_column_in_any_layout():
+    for n in (9, 70_001):
+        values = np.random.default_rng(0).standard_normal((n, 3)) * [1.0, 0.0, 7.0]
+        centred = np.abs(values - np.median(values, axis=0))
+        expected = np.median(centred, axis=0) / 0.674489750196
+        for order in "CF":
+            found = robust_spread(np.array(values, order=order))
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_noise_alone_does_not_stand_out():
