@@ -147,8 +147,13 @@ class Drawer:
         return self._with_output(context, last)
 
     def by_table(self, size):
-        context = self.table[torch.randint(2**16, (size, self.shape))]
-        return self._with_output(context, self.table[torch.randint(2**16, (size,))])
+        return self._with_output(self._tokens(size, self.shape), self._tokens(size, 1)[:, 0])
+
+    def _tokens(self, size, length):
+        """Four cells from each 64 random bits: a quarter of the numbers that randint draws."""
+        words = torch.empty(-(-size * length // 4), dtype=torch.int64).random_(-(2**63), None)
+        cells = words.view(torch.uint16)[: size * length].to(torch.int32)
+        return self.table.index_select(0, cells).view(size, length)
 
     def _with_output(self, context, last):
         chosen = torch.multinomial(self.shares[last], 1)

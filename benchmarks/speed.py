@@ -1,7 +1,8 @@
-"""How fast a training step is, and what it is held against; writes results.md beside this file.
+"""How fast a training step is, and what it is held against.
 
     make bench        # about eight minutes
 
+It writes speed.csv, growth.csv and memory.csv beside this file, which the book shows.
 Everything is timed in one process, each contender in turn, over and over: medians of times that
 were taken side by side. The unit is the *floor*: the time for two random bytes a token from the
 same generator, without which no batch can be drawn.
@@ -10,9 +11,9 @@ same generator, without which no batch can be drawn.
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ import scbtheory
 from scbtheory import LinearTransformer, ProximalGradient, SparseContextualBigram, transformer
 from scbtheory._loops import compiled
 
-RESULTS = Path(__file__).with_name("results.md")
+HERE = Path(__file__).parent
 SIZES = [
     (3, 1000, 64),
     (3, 5000, 64),
@@ -60,12 +61,17 @@ class Contender:
         self.times.append(time.perf_counter() - start)
 
     @property
+    def quartiles(self) -> list[float]:
+        """Of the times, in milliseconds."""
+        return [1e3 * float(t) for t in np.quantile(self.times, [0.25, 0.5, 0.75])]
+
+    @property
     def median(self) -> float:
-        return float(np.median(self.times))
+        return self.quartiles[1]
 
 
 def race(contenders: list[Contender], rounds: int) -> dict[str, Contender]:
-    """The fastest of each family, after so many rounds in which all take turns."""
+    """The fastest of each family, and of those on one thread, after rounds of taking turns."""
     for contender in contenders:
         contender.call(0)  # compiles, and fills what is kept
     for turn in range(rounds):
@@ -74,6 +80,8 @@ def race(contenders: list[Contender], rounds: int) -> dict[str, Contender]:
     best: dict[str, Contender] = {}
     for contender in sorted(contenders, key=lambda c: c.median):
         best.setdefault(contender.family, contender)
+        if contender.name.endswith(", 1 thread"):
+            best.setdefault(f"{contender.family}, one thread", contender)
     return best
 
 
@@ -231,44 +239,20 @@ def step_time(N: int, T: int, B: int, rounds: int = 9) -> float:
     return float(np.median(times[2:]))
 
 
-def growth() -> list[str]:
-    lines = ["| what grows | at | milliseconds a step | exponent |", "|---|---|---|---|"]
-    decades = [100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000]
-    for what, at, values, make in (
-        ("T", "N = 3, B = 64", decades[:5], lambda T: (3, T, 64)),
-        ("T", "N = 3, B = 64", decades[4:], lambda T: (3, T, 64)),
-        ("B", "N = 3, T = 5000", [16, 64, 256, 1024, 4096], lambda B: (3, 5000, B)),
-        ("N", "T = 5000, B = 64", [2, 3, 5, 10, 30, 100], lambda N: (N, 5000, 64)),
-        ("N", "T = 1000, B = 1024", [2, 3, 5, 10, 30, 100, 300, 1000], lambda N: (N, 1000, 1024)),
-    ):
-        times = [step_time(*make(value)) for value in values]
-        slope = np.polyfit(np.log(values), np.log(times), 1)[0]
-        shown = ", ".join(f"{1e3 * t:.3g}" for t in times)
-        lines.append(
-            f"| {what} | {what} = {values[0]} to {values[-1]}, {at} | {shown} | {slope:.2f} |"
-        )
-    return lines
+GROWTH = {  # what grows: sizes (N, T, B)
+    "T, short": [(3, T, 64) for T in (100, 300, 1000, 3000, 10_000)],
+    "T, long": [(3, T, 64) for T in (10_000, 30_000, 100_000, 300_000, 1_000_000)],
+    "B": [(3, 5000, B) for B in (16, 64, 256, 1024, 4096)],
+    "N, short batch": [(N, 5000, 64) for N in (2, 3, 5, 10, 30, 100)],
+    "N, long batch": [(N, 1000, 1024) for N in (2, 3, 5, 10, 30, 100, 300, 1000)],
+}
+HELD = [(3, 1_000_000, 1024), (3, 5000, 64), (27, 2000, 256)]
 
 
-def memory(N: int, T: int, B: int) -> tuple[float, float]:
-    """Peak of a fresh process that takes one step, and its seconds."""
-    command = [sys.executable, __file__, "--one-step", str(N), str(T), str(B)]
-    peak, seconds = subprocess.run(
-        command, check=True, capture_output=True, text=True
-    ).stdout.split()
-    return float(peak), float(seconds)
-
-
-def one_step(N: int, T: int, B: int) -> None:
-    transformer.compiled = lambda: None
-    task = SparseContextualBigram.random(N, T, 2, np.random.default_rng(0))
-    optimiser = ProximalGradient(batch_size=B)
-    state = optimiser.start(LinearTransformer.initial(task))
-    start = time.perf_counter()
-    optimiser.update(state, task.sample(B, np.random.default_rng(1)), task.mu)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(peak / (2**30 if sys.platform == "darwin" else 2**20), seconds)
+def memory(N: int, T: int, B: int) -> list[str]:
+    """What a process that imports NumPy and scbtheory alone takes."""
+    command = [sys.executable, HERE / "memory.py", *map(str, (N, T, B))]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
 # -------------------------------------------------------------------------------- the report
@@ -283,45 +267,19 @@ def processor() -> str:
 
 
 FAMILIES = {
-    "bytes": "`Generator.bytes`",
+    "floor": "random_raw, the floor",
+    "bytes": "Generator.bytes",
     "ours": "scbtheory",
     "fast": "scbtheory with numba",
     "torch as written": "PyTorch, one-hot and autograd",
-    "torch64": "PyTorch, best",
-    "torch32": "PyTorch, best, single precision",
-    "jax": "JAX, best, jitted",
+    "torch64": "PyTorch, best of ours",
+    "torch64, one thread": "PyTorch, best of ours, one thread",
+    "torch32": "PyTorch, best of ours, single precision",
+    "jax": "JAX, best of ours, jitted",
 }
 
 
-def table(found: dict[tuple[int, int, int], dict[str, Contender]]) -> list[str]:
-    families = [name for name in FAMILIES if any(name in best for best in found.values())]
-    lines = ["| N, T, B | floor, ns a token | " + " | ".join(FAMILIES[f] for f in families) + " |"]
-    lines.append("|---|---" + "|---" * len(families) + "|")
-    for (N, T, B), best in found.items():
-        floor = best["floor"].median
-        cells = []
-        for family in families:
-            one = best[family]
-            note = "" if family in ("bytes", "ours", "fast") else f" ({one.name})"
-            cells.append(f"{one.median / floor:.1f}{note}")
-        lines.append(f"| {N}, {T}, {B} | {1e9 * floor / B / T:.2f} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def main() -> None:
-    begun = time.perf_counter()
-    of_gradients, of_steps = {}, {}
-    for size in SIZES:
-        of_gradients[size] = gradients(*size)
-        of_steps[size] = steps(*size, of_gradients[size])
-        print(*table({size: of_gradients[size]})[2:], *table({size: of_steps[size]})[2:], sep="\n")
-    grown = growth()
-    print(*grown, sep="\n")
-    held = []
-    for N, T, B in ((3, 1_000_000, 1024), (3, 5000, 64), (27, 2000, 256)):
-        peak, seconds = memory(N, T, B)
-        held.append(f"| {N}, {T}, {B} | {B * T / 2**30:.3f} | {peak:.2f} | {seconds:.2f} |")
-    print(*held, sep="\n")
+def provenance() -> list[str]:
     versions = {
         "scbtheory": scbtheory.__version__,
         "Python": platform.python_version(),
@@ -330,51 +288,48 @@ def main() -> None:
         "JAX": jax.__version__,
         "numba": numba.__version__,
     }
-    text = [
-        "# How fast a training step is",
-        "",
-        "Made by `make bench`. Times are medians of calls that took turns in one process, as",
-        "multiples of the floor: two random bytes a token from the same generator (`random_raw`).",
-        "",
-        f"{processor()}, {os.cpu_count()} cores; "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + ".",
-        "Threads: ours and the floor one; PyTorch one and two, the better counts; JAX all.",
-        "Double precision unless said otherwise.",
-        "",
-        "## Both gradients, the batch being there",
-        "",
-        *table(of_gradients),
-        "",
-        "PyTorch and JAX get their tokens as the long integers they want, ours are bytes.",
-        "",
-        "## The whole step: draw a batch, both gradients, proximal update",
-        "",
-        *table(of_steps),
-        "",
-        "Ours is exact in law. The best of PyTorch and of JAX draw tokens from a table of 2**16",
-        "cells and round the law to it; PyTorch as one writes it draws by `multinomial`.",
-        "",
-        "## Growth of our step",
-        "",
-        *grown,
-        "",
-        "## Memory of our step",
-        "",
-        "| N, T, B | batch, GiB | peak of the process, GiB | seconds |",
-        "|---|---|---|---|",
-        *held,
-        "",
-    ]
-    RESULTS.write_text("\n".join(text), "utf-8")
-    print(f"{time.perf_counter() - begun:.0f} s in all; written to {RESULTS.name}")
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return ["make bench", f"{processor()}, {os.cpu_count()} cores", named]
+
+
+def save(name: str, header: list[str], rows: list[list[object]]) -> None:
+    with (HERE / name).open("w", newline="") as file:
+        file.writelines(f"# {line}\n" for line in provenance())
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def main() -> None:
+    begun = time.perf_counter()
+    rows: list[list[object]] = []
+    for N, T, B in SIZES:
+        fastest = gradients(N, T, B)
+        for what, found in (("gradients", fastest), ("step", steps(N, T, B, fastest))):
+            for family, shown in FAMILIES.items():
+                one = found[family]
+                ratio = one.median / found["floor"].median
+                rows.append([what, N, T, B, shown, one.name, *map("{:.4g}".format, one.quartiles)])
+                print(f"{what} N={N} T={T} B={B}: {ratio:6.1f} floors, {shown} ({one.name})")
+    save(
+        "speed.csv",
+        ["what", "N", "T", "B", "contender", "how", "lower_ms", "median_ms", "upper_ms"],
+        rows,
+    )
+
+    rows = []
+    for what, sizes in GROWTH.items():
+        times = [1e3 * step_time(*size) for size in sizes]
+        rows += [[what, *size, f"{t:.4g}"] for size, t in zip(sizes, times, strict=True)]
+        column = "NTB".index(what[0])
+        exponent = np.polyfit(np.log([size[column] for size in sizes]), np.log(times), 1)[0]
+        print(f"{what}: the time grows with the power {exponent:.2f}")
+    save("growth.csv", ["what", "N", "T", "B", "median_ms"], rows)
+
+    rows = [[*size, *memory(*size)] for size in HELD]
+    print(*rows, sep="\n")
+    save("memory.csv", ["N", "T", "B", "before_MiB", "peak_MiB", "seconds"], rows)
+    print(f"{time.perf_counter() - begun:.0f} s in all")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--one-step", nargs=3, type=int, metavar=("N", "T", "B"))
-    arguments = parser.parse_args()
-    if arguments.one_step:
-        one_step(*arguments.one_step)
-    else:
-        main()
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    main()

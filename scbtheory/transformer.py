@@ -149,17 +149,11 @@ class LinearTransformer:
             if positions.most * DENSE < self.length:
                 sparse = settled[batch.last]
                 known, samples = samples[sparse], samples[~sparse]
-                for part in self._cut(known, positions.most):
-                    yield Sparse(*whole, part, positions)
+                step = max(1, BLOCK_TOKENS // max(positions.most, self.vocab_size))
+                for start in range(0, len(known), step):
+                    yield Sparse(*whole, known[start : start + step], positions)
         kernels = compiled()
-        if kernels is not None:
-            for part in self._cut(samples, self.length):
-                yield Looped(*whole, part, kernels)
+        if kernels is not None and len(samples):
+            yield Looped(*whole, samples, kernels)
         elif len(samples):
             yield from packs(*whole, samples, BLOCK_TOKENS)
-
-    def _cut(self, samples: NDArray[np.intp], length: int) -> Iterator[NDArray[np.intp]]:
-        """The samples in blocks, of which so many tokens each are read."""
-        step = max(1, BLOCK_TOKENS // max(length, self.vocab_size))
-        for start in range(0, len(samples), step):
-            yield samples[start : start + step]

@@ -16,9 +16,10 @@ from scbtheory import (
 )
 
 G = np.random.default_rng
-PLAIN = _loops.Kernels(_loops.read, _loops.read_few, _loops.spread)
+PLAIN = _loops.Kernels(_loops.read, _loops.read_few, _loops.spread, _loops.spread_few)
 TASKS = {
     "three symbols": lambda: circulant_task(101),
+    "long": lambda: circulant_task(2 * _loops.NEAR + 7),
     "skewed": skewed_task,
     "English": lambda: english_task(50),
     "two bytes": lambda: SparseContextualBigram.random(300, 18, 2, G(5)),
@@ -67,5 +68,5 @@ def test_without_a_compiler_there_are_no_loops(monkeypatch):
     assert _loops.compiled.__wrapped__() is None
 
 
-def test_with_a_compiler_there_are_three():
-    assert all(callable(kernel) for kernel in _loops.compiled.__wrapped__())
+def test_with_a_compiler_all_are_compiled():
+    assert all(hasattr(kernel, "py_func") for kernel in _loops.compiled.__wrapped__())
