@@ -57,7 +57,7 @@ mutants: $(READY) ## change the code in many small ways: does a test notice? (ab
 results: $(READY) ## recompute the stored tables of the chapters (about 20 minutes)
 	$(BIN)/python book/results/trainers.py
 
-bench: ## time a training step beside PyTorch and JAX, in an environment of its own (8 minutes)
+bench: ## time a training step beside PyTorch and JAX, in an environment of its own (three minutes)
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt flit_core
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \

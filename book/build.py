@@ -151,7 +151,7 @@ def surroundings():
     installed = sorted(f"{d.name}=={d.version}" for d in distributions())
     pins = [ROOT / "constraints.txt", ROOT / "pyproject.toml"]
     code = [BOOK / "build.py", ROOT / "scbtheory"]
-    data = [BOOK / "results"] if (BOOK / "results").exists() else []
+    data = [folder for folder in (BOOK / "results", ROOT / "benchmarks") if folder.exists()]
     return digest(sys.version, *installed, *pins, *code, *data)
 
 
