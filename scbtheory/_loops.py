@@ -77,7 +77,7 @@ def compiled() -> Kernels | None:
         from numba import njit
     except ImportError:
         return None
-    options = {"nogil": True, "cache": True}
+    options: dict[str, Any] = {"nogil": True, "cache": True}
     return Kernels(
         njit(**options)(read),
         njit(**options, fastmath={"reassoc", "nsz"})(read_few),

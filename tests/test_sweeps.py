@@ -23,8 +23,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scbtheory import Diverged, sweeps
+from scbtheory import Diverged
 from scbtheory.sweeps import Table, generator, sweep
+from scbtheory.sweeps.parallel import Parallel
 
 GRID = {"step": [0.1, 0.3, 2.0], "width": [1, None, (2, 3.5)]}
 posix = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
@@ -264,9 +265,9 @@ def test_local_processes_make_the_same_table(alone, workers):
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_a_backend_of_the_callers_makes_the_same_table(alone, backend, n_jobs, monkeypatch):
     used = []
-    parallel = sweeps._Parallel.outcomes
+    parallel = Parallel.outcomes
     monkeypatch.setattr(
-        sweeps._Parallel,
+        Parallel,
         "outcomes",
         lambda self, *rest: used.append((self.backend, self.n_jobs)) or parallel(self, *rest),
     )
