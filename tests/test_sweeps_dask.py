@@ -19,7 +19,7 @@ CLUSTER = """
 import errno, os, sys
 import joblib
 from distributed import Client, LocalCluster
-from test_sweeps import GRID, measure
+from test_sweeps import GRID, limited, measure
 from scbtheory.sweeps import sweep
 
 def where(rng, step):
@@ -34,6 +34,9 @@ def run(client, folder):
     with joblib.parallel_config(backend="dask"):
         assert sweep(measure, GRID, **arguments) == alone
         assert sweep(measure, GRID, **arguments, paired=False) != alone
+
+        table = sweep(limited, {"step": [0.02, 0.05, 0.03, 0.07]}, seeds=4, root_seed=0)
+        assert {*table.column("threads")} == {1}, table.rows
 
         # The function of a script, which the workers cannot import.
         table = sweep(where, {"step": range(10)}, seeds=2, root_seed=0)
@@ -80,7 +83,7 @@ def run(client, folder):
 if __name__ == "__main__":
     with LocalCluster(
         n_workers=2,
-        threads_per_worker=1,
+        threads_per_worker=2,  # which share a process and what is set in it
         processes=True,
         protocol="tcp://",
         dashboard_address=None,

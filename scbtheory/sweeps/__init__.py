@@ -12,7 +12,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from scbtheory._arguments import integer
@@ -21,8 +21,8 @@ from scbtheory.sweeps.cache import Cache
 from scbtheory.sweeps.columns import Columns
 from scbtheory.sweeps.functions import full_name, identity_of, takes_rng
 from scbtheory.sweeps.grid import run_name, settings_of
-from scbtheory.sweeps.parallel import outcomes_of, parallel_for
-from scbtheory.sweeps.runs import Record, Task, one_thread
+from scbtheory.sweeps.parallel import parallel_for
+from scbtheory.sweeps.runs import Outcome, Record, Task
 from scbtheory.sweeps.seeds import generator
 from scbtheory.sweeps.table import Table
 
@@ -64,8 +64,9 @@ def sweep(
     on a cluster, such as one of Dask, where scbtheory has to be installed. The caller's process
     writes the cache, and no disk need be shared. The table is bitwise the same as long as NumPy
     and the kind of processor are; threadpoolctl, which comes with ``scbtheory[sweeps]``, keeps
-    BLAS to one thread in the caller's process too. A run that kills its process ends a sweep on
-    local processes; with Dask, joblib does not notice and waits.
+    BLAS to one thread in the caller's process too. A warning stays a warning in all of them, also
+    where the caller makes errors of warnings. A run that kills its process ends a sweep on local
+    processes; with Dask, joblib does not notice and waits.
 
     *Cache.* A run is written to its own file in the folder ``cache`` when it is finished, and a
     sweep that was stopped, by whatever, goes on from there. A file is used only for the same
@@ -183,12 +184,12 @@ def sweep(
     cached = len(records)
     missing = [run for run in runs if run[0] not in records]
     bar = progress_bar(len(runs), progress, unit="runs", scaled=False, done=cached)
-    outcomes = contextlib.closing(outcomes_of(parallel, task, missing))
-    # Here too, since the runs of a backend with threads share this process, and only one thread of
-    # it can set the limit.
-    with one_thread(), bar as advance, outcomes as finished:
+    outcomes: Generator[Outcome, None, None] = (task.run(*run) for run in missing)
+    if parallel is not None and missing:
+        outcomes = parallel.outcomes(task, missing)
+    with bar as advance, contextlib.closing(outcomes):
         try:
-            for number, outcome in finished:
+            for number, outcome in outcomes:
                 _, setting, seed = runs[number]
                 if isinstance(outcome, str):
                     raise ValueError(f"function: {outcome} in the run {run_name(setting, seed)}")
@@ -202,11 +203,10 @@ def sweep(
                 error.add_note(f"{len(records)} of {len(runs)} runs are in the cache")
             raise
 
-    # In the order of the first row that has them, not of the first run to come back.
-    first = next((records[run[0]] for run in runs if records[run[0]]["results"]), None)
-    names = [*first["results"]] if first is not None else (expected.names or [])
-    if columns is not None:
-        names = expected.names or []
+    names = expected.names or []
+    if columns is None:  # in the order of the first row, not of the first run to come back
+        results = (records[number]["results"] for number, _, _ in runs)
+        names = [*next(filter(None, results), {})]
     rows = [
         {
             **setting,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scbtheory.sweeps.grid import KINDS, RESERVED
+from scbtheory.sweeps.grid import KINDS, RESERVED, ordered
 from scbtheory.sweeps.runs import Record
 
 
@@ -18,8 +18,8 @@ class Columns:
         self.kinds: dict[str, tuple[str, str]] = {}  # name -> (kind, the run that showed it)
         if declared is None:
             return
-        names = [declared] if isinstance(declared, str) else list(declared)
-        if isinstance(declared, str) or not names or len({*map(str, names)}) < len(names):
+        names = list(declared) if ordered(declared) else []
+        if not names or len({*map(str, names)}) < len(names):
             raise ValueError(f"columns: expected a sequence of different names, came {declared!r}")
         for name in names:
             if not isinstance(name, str) or not name or not name.isprintable():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Set
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def settings_of(grid: object) -> list[Setting]:
         if not axes:
             raise ValueError("grid: expected at least one parameter, came none")
         return [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-    if isinstance(grid, (str, bytes, Set)) or not isinstance(grid, Iterable):
+    if not ordered(grid):
         raise ValueError(
             "grid: expected a mapping of names to sequences of values, or a sequence of mappings, "
             f"came {grid!r}"
@@ -63,7 +63,7 @@ def _parameter(name: object) -> str:
 
 def _axis(name: object, values: object) -> list[Any]:
     where = f"grid[{name!r}]"
-    if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
+    if isinstance(values, Mapping) or not ordered(values):
         raise ValueError(f"{where}: expected a sequence of values, came {values!r}")
     axis = [parameter_value(where, value) for value in values]
     if not axis:
@@ -74,6 +74,17 @@ def _axis(name: object, values: object) -> list[Any]:
             raise ValueError(f"{where}: expected values that differ, came {value!r} twice")
         seen.add(value)
     return axis
+
+
+def ordered(values: object) -> TypeGuard[Iterable[Any]]:
+    """Whether there are values to go through, in an order that means something."""
+    if isinstance(values, (str, bytes, set, frozenset)):
+        return False
+    try:
+        iter(values)  # type: ignore[call-overload]  # an array without axes has the method, too
+    except TypeError:
+        return False
+    return True
 
 
 def parameter_value(name: str, value: object) -> Any:

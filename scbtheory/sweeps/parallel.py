@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import pickle
 import sys
 import warnings
@@ -12,8 +11,6 @@ from typing import Any
 
 from scbtheory.sweeps.functions import short_name
 from scbtheory.sweeps.runs import Outcome, Task, one_line
-
-Outcomes = Generator[Outcome, None, None]
 
 BLOCK = 4  # runs a worker is handed at once by a backend that cannot hand back one by one
 
@@ -40,7 +37,7 @@ class Parallel:
                 f"at the top of a module, came {short_name(function)}: {one_line(error)}"
             ) from error
 
-    def outcomes(self, task: Task, runs: list[Any]) -> Outcomes:
+    def outcomes(self, task: Task, runs: list[Any]) -> Generator[Outcome, None, None]:
         call = self.joblib.delayed(task.run)
         # Workers that each start as many BLAS threads as there are cores would slow each other.
         local = contextlib.nullcontext()
@@ -94,11 +91,3 @@ def parallel_for(workers: int) -> Parallel | None:
             f'workers={workers} needs joblib: pip install "scbtheory[sweeps]"'
         ) from error
     return Parallel(joblib, BACKENDS["loky"](nesting_level=0), workers, chosen=False)
-
-
-def outcomes_of(parallel: Parallel | None, task: Task, runs: list[Any]) -> Outcomes:
-    """What comes of the runs, in the order in which they finish."""
-    if parallel is not None and runs:
-        yield from parallel.outcomes(task, runs)
-    else:
-        yield from itertools.starmap(task.run, runs)

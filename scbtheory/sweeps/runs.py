@@ -18,6 +18,7 @@ import scbtheory
 from scbtheory.sweeps.functions import ADDRESS
 from scbtheory.sweeps.grid import KINDS, Setting
 from scbtheory.sweeps.seeds import generator
+from scbtheory.sweeps.surroundings import surroundings
 from scbtheory.training import Diverged
 
 Record = dict[str, Any]  # what is known of a finished run, as its file holds it
@@ -38,11 +39,7 @@ class Task:
     def call(self, setting: Setting, seed: int) -> Any:
         function = _unpickled(self.function) if isinstance(self.function, bytes) else self.function
         rng = generator(self.root_seed, seed, None if self.paired else setting)
-        # Workers know nothing of what the caller has set, and the result must not either.
-        with (
-            one_thread(),
-            np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
-        ):
+        with surroundings():
             if self.by_name:
                 return function(rng=rng, **setting)
             return function(rng, **setting)
@@ -103,22 +100,11 @@ def _results(returned: object) -> tuple[dict[str, Any], str]:
     return results, one_line(error or "")
 
 
-def one_line(reason: object) -> str:
+def one_line(reason: BaseException | str) -> str:
     """An exception or a text as one printable line, the same in every process."""
-    text = f"{type(reason).__name__}: {reason}" if isinstance(reason, BaseException) else reason
-    line = " ".join(ADDRESS.sub("", str(text)).split()).removesuffix(":")[:LONGEST]
+    text = reason if isinstance(reason, str) else type(reason).__name__
+    if isinstance(reason, BaseException):
+        with contextlib.suppress(Exception):  # an exception may fail to say what it is
+            text = f"{text}: {reason}"
+    line = " ".join(ADDRESS.sub("", text).split()).removesuffix(":")[:LONGEST]
     return line if line.isprintable() else line.encode("unicode_escape").decode()
-
-
-def one_thread() -> contextlib.AbstractContextManager[object]:
-    """BLAS on one thread, where threadpoolctl is installed.
-
-    On two threads BLAS adds up a long product in another order, so that the last digit of a result
-    would depend on where it was computed. Local workers start with one thread; this is for the
-    caller's own process and for workers that others have started.
-    """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return contextlib.nullcontext()
-    return threadpool_limits(limits=1)

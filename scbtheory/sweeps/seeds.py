@@ -49,6 +49,8 @@ def generator(
     root_seed = integer("root_seed", root_seed, least=0)
     key = [integer("seed", seed, least=0)]
     if parameters is not None:
+        if not isinstance(parameters, Mapping):
+            raise ValueError(f"parameters: expected a mapping, came {parameters!r}")
         setting = {name: parameter_value(name, value) for name, value in parameters.items()}
         digest = hashlib.sha256(json_text(setting).encode()).digest()
         key += [int.from_bytes(digest[i : i + 4], "big") for i in range(0, len(digest), 4)]
