@@ -65,8 +65,7 @@ def sweep(
     writes the cache, and no disk need be shared. The table is bitwise the same as long as NumPy
     and the kind of processor are; threadpoolctl, which comes with ``scbtheory[sweeps]``, keeps
     BLAS to one thread in the caller's process too. A warning stays a warning in all of them, also
-    where the caller makes errors of warnings. A run that kills its process ends a sweep on local
-    processes; with Dask, joblib does not notice and waits.
+    where the caller makes errors of warnings. A run that kills its process ends the sweep.
 
     *Cache.* A run is written to its own file in the folder ``cache`` when it is finished, and a
     sweep that was stopped, by whatever, goes on from there. A file is used only for the same

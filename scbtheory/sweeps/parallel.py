@@ -6,7 +6,7 @@ import contextlib
 import pickle
 import sys
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from scbtheory.sweeps.functions import short_name
@@ -45,7 +45,7 @@ class Parallel:
             local = self.joblib.parallel_config(backend="loky", inner_max_num_threads=1)
         # One run a message: a run that is finished is handed over, and kept, at once.
         settings = {"n_jobs": self.n_jobs, "batch_size": 1}
-        with local:
+        with local, self._hearing_of_failures():
             if not self.backend.supports_return_generator:
                 workers = max(1, self.joblib.effective_n_jobs(self.n_jobs))
                 for start in range(0, len(runs), BLOCK * workers):
@@ -63,6 +63,32 @@ class Parallel:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)
                     finished.close()
+
+    @contextlib.contextmanager
+    def _hearing_of_failures(self) -> Iterator[None]:
+        """Raise what Dask says of a task that it gives up, such as one that kills its workers.
+
+        joblib is told of results alone, and would wait for such a task for ever.
+        """
+        if type(self.backend).__name__ != "DaskDistributedBackend":
+            yield
+            return
+        submit = self.backend.submit
+
+        def heard(func: Any, callback: Callable[[object], None]) -> Any:
+            def failed(done: Any) -> None:
+                if done.exception() is not None:
+                    callback(done.exception())  # joblib raises what comes as an exception
+
+            future = submit(func, callback)
+            future.add_done_callback(failed)
+            return future
+
+        self.backend.submit = heard
+        try:
+            yield
+        finally:
+            del self.backend.submit
 
 
 def parallel_for(workers: int) -> Parallel | None:
