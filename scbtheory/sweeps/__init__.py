@@ -24,6 +24,7 @@ from scbtheory.sweeps.grid import run_name, settings_of
 from scbtheory.sweeps.parallel import parallel_for
 from scbtheory.sweeps.runs import Outcome, Record, Task
 from scbtheory.sweeps.seeds import generator
+from scbtheory.sweeps.surroundings import surroundings
 from scbtheory.sweeps.table import Table
 
 __all__ = ["Table", "generator", "sweep"]
@@ -186,7 +187,9 @@ def sweep(
     outcomes: Generator[Outcome, None, None] = (task.run(*run) for run in missing)
     if parallel is not None and missing:
         outcomes = parallel.outcomes(task, missing)
-    with bar as advance, contextlib.closing(outcomes):
+    # Here too, since runs may be threads of this process, and threadpoolctl lets only the thread
+    # that has set a limit take it back.
+    with surroundings(), bar as advance, contextlib.closing(outcomes):
         try:
             for number, outcome in outcomes:
                 _, setting, seed = runs[number]

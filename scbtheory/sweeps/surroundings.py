@@ -14,7 +14,8 @@ class _Process:
     """One BLAS thread, and warnings that are no errors, while at least one run is in the process.
 
     Both belong to the process, and runs may share it, as on a Dask worker with several threads: the
-    first to come keeps what was set, and the last to go restores it.
+    first to come keeps what was set, and the last to go restores it. (A limit that another thread
+    has set threadpoolctl leaves as it is: in a worker with threads it may outlast the sweep.)
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,6 @@ _process = _Process()
 
 @contextlib.contextmanager
 def surroundings() -> Iterator[None]:
-    """What each run is called in."""
+    """What runs are called in."""
     with _process, np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"):
         yield
