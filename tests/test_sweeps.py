@@ -10,11 +10,15 @@ import logging
 import math
 import os
 import pickle
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import joblib
@@ -22,9 +26,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
-from scbtheory import Diverged, sweeps
+from scbtheory import Diverged
 from scbtheory.sweeps import Table, generator, sweep
+from scbtheory.sweeps.parallel import Parallel
 
 GRID = {"step": [0.1, 0.3, 2.0], "width": [1, None, (2, 3.5)]}
 posix = pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
@@ -69,6 +75,12 @@ def raises(rng, step):
 
 def threads(rng, step):
     return {name: os.environ.get(name, "") for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
+
+
+def limited(rng, step):
+    """On how many threads BLAS would run, after a while in which other runs end."""
+    time.sleep(step)
+    return {"threads": max(pool["num_threads"] for pool in threadpool_info())}
 
 
 def without_seconds(table):
@@ -231,6 +243,8 @@ def test_a_generator_is_the_one_that_its_documentation_says():
         generator(-1, 0)
     with pytest.raises(ValueError, match=r"^seed: expected an integer of at least 0, came 0\.5$"):
         generator(1, 0.5)
+    with pytest.raises(ValueError, match=r"^parameters: expected a mapping, came 3$"):
+        generator(1, 0, 3)
 
 
 def test_a_row_can_be_repeated_alone():
@@ -264,9 +278,9 @@ def test_local_processes_make_the_same_table(alone, workers):
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_a_backend_of_the_callers_makes_the_same_table(alone, backend, n_jobs, monkeypatch):
     used = []
-    parallel = sweeps._Parallel.outcomes
+    parallel = Parallel.outcomes
     monkeypatch.setattr(
-        sweeps._Parallel,
+        Parallel,
         "outcomes",
         lambda self, *rest: used.append((self.backend, self.n_jobs)) or parallel(self, *rest),
     )
@@ -292,12 +306,10 @@ def test_workers_are_other_processes_with_one_thread_for_blas(monkeypatch):
 
 def test_threads_of_blas_leave_no_trace():
     """Without the limits, two BLAS threads of the caller would show in the last digits."""
-    code = f"""if True:
-        import sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import numpy, joblib
+    code = """if True:
+        import joblib
         from threadpoolctl import threadpool_info
-        from test_sweeps import GRID, measure
+        from test_sweeps import GRID, limited, measure
         from scbtheory.sweeps import sweep
         before = threadpool_info()
         alone = sweep(measure, GRID, seeds=2, root_seed=1)
@@ -305,8 +317,13 @@ def test_threads_of_blas_leave_no_trace():
         assert sweep(measure, GRID, seeds=2, root_seed=1, workers=2) == alone
         with joblib.parallel_config(backend="threading", n_jobs=2):
             assert sweep(measure, GRID, seeds=2, root_seed=1) == alone
+            # Runs that share a process and do not end together.
+            table = sweep(limited, {"step": [0.02, 0.05, 0.03, 0.07]}, seeds=2, root_seed=1)
+        assert {*table.column("threads")} == {1}
+        assert threadpool_info() == before
     """
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    threads = {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, **threads, "PYTHONPATH": str(Path(__file__).parent)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
 
 
@@ -318,6 +335,21 @@ def test_what_the_caller_has_set_does_not_reach_a_run():
     with np.errstate(all="raise"):
         (row,) = sweep(divide, {"step": [1]}, seeds=1, root_seed=0).rows
     assert (row["x"], row["y"], row["error"]) == (math.inf, 0.0, "")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_warning_ends_no_run_whatever_the_caller_makes_of_warnings(workers):
+    def overflows(rng, step):
+        warnings.warn("careful", UserWarning, stacklevel=1)
+        return {"x": np.float64(1e300) * 1e300}
+
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda *told: None
+        warnings.simplefilter("error")
+        before = warnings.filters[:]
+        table = sweep(overflows, {"step": [1, 2]}, seeds=2, root_seed=0, workers=workers)
+        assert warnings.filters == before
+    assert table.column("x").tolist() == [math.inf] * 4 and not table.failed
 
 
 def test_functions_that_pickle_does_not_know_can_be_sent_to_local_workers():
@@ -405,6 +437,19 @@ def test_no_failure_ends_a_sweep():
         sweep(run, {"step": [5]}, seeds=1, root_seed=0)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_failure_that_cannot_say_what_it_is_has_a_name(workers):
+    class Unnamed(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def fails(rng, step):
+        raise Unnamed
+
+    table = sweep(fails, {"step": [1]}, seeds=2, root_seed=0, workers=workers)
+    assert table.column("error").tolist() == ["Unnamed"] * 2
+
+
 def test_columns_of_a_sweep_without_any_result():
     def fails(rng, step):
         raise OSError
@@ -490,6 +535,11 @@ def takes_more(rng, step, more):
         ({"grid": {"step": []}}, r"grid\['step'\]: expected at least one value, came none"),
         ({"grid": {"step": "ab"}}, r"grid\['step'\]: expected a sequence of values, came 'ab'"),
         ({"grid": {"step": 1.0}}, r"grid\['step'\]: expected a sequence of values, came 1\.0"),
+        (
+            {"grid": {"step": np.array(1)}},
+            r"grid\['step'\]: expected a sequence .*, came array\(1\)",
+        ),
+        ({"grid": np.array(1)}, r"grid: expected a mapping .*, came array\(1\)"),
         ({"grid": {"step": {1}}}, r"grid\['step'\]: expected a sequence of values, came \{1\}"),
         ({"grid": {"step": [[1]]}}, r"grid\['step'\]: expected numbers, strings, .*, came \[1\]"),
         ({"grid": {"step": [(1, {})]}}, r"grid\['step'\]: expected numbers, .*, came \{\}"),
@@ -515,6 +565,8 @@ def takes_more(rng, step, more):
         ({"paired": 1}, "paired: expected True or False, came 1"),
         ({"repeat_failed": "no"}, "repeat_failed: expected True or False, came 'no'"),
         ({"columns": "x"}, "columns: expected a sequence of different names, came 'x'"),
+        ({"columns": 3}, "columns: expected a sequence of different names, came 3"),
+        ({"columns": {"x", "y"}}, "columns: expected a sequence of different names"),
         ({"columns": []}, "columns: expected a sequence of different names"),
         ({"columns": ["x", "x"]}, "columns: expected a sequence of different names"),
         ({"columns": [1]}, "columns: expected names, came 1"),
@@ -809,11 +861,84 @@ def test_a_full_disk_is_noticed_before_any_run(tmp_path, monkeypatch):
     assert CALLS == [] and os.listdir(tmp_path) == []
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
-def test_a_folder_without_permission_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError, match="cache: expected a folder to write to"):
-        sweep(draw, {"step": [1]}, seeds=1, root_seed=0, cache=tmp_path)
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs permissions of POSIX")
+def test_a_folder_without_permission_is_refused():
+    root = os.geteuid() == 0
+    # Not in tmp_path, which nobody but its owner can look into.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o555)
+        if root:
+            os.seteuid(65534)  # root may write anywhere, so be somebody else for a moment
+        try:
+            with pytest.raises(PermissionError, match="cache: expected a folder to write to"):
+                sweep(draw, {"step": [1]}, seeds=1, root_seed=0, cache=folder, version="1")
+        finally:
+            if root:
+                os.seteuid(0)
+    assert CALLS == []
+
+
+FULL = """
+import errno, os, sys
+from scbtheory.sweeps import sweep
+
+folder = sys.argv[1]
+arguments = {"seeds": 8, "root_seed": 0, "version": "1"}
+ran = []
+
+def run(rng, step):
+    ran.append(step)
+    return {"x": step + rng.random()}
+
+def refused():
+    try:
+        sweep(run, {"step": [1, 2]}, **arguments, cache=folder)
+    except OSError as error:
+        assert error.errno == errno.ENOSPC, error
+        assert str(error).endswith(f"came {folder!r}: No space left on device"), error
+        return getattr(error, "__notes__", [])
+    raise AssertionError
+
+with open("filler", "wb", buffering=0) as file:
+    try:
+        while file.write(bytes(4096)):
+            pass
+    except OSError as error:
+        assert error.errno == errno.ENOSPC
+assert (refused(), ran, os.listdir(folder)) == ([], [], [])
+
+os.truncate("filler", os.path.getsize("filler") - 5 * os.sysconf("SC_PAGESIZE"))
+notes, kept = refused(), os.listdir(folder)
+assert 0 < len(kept) < 16 and all(name.endswith(".json") for name in kept), kept
+assert notes == [f"{len(kept)} of 16 runs are in the cache"], notes
+assert len(ran) == len(kept) + 1
+
+os.remove("filler")
+table = sweep(run, {"step": [1, 2]}, **arguments, cache=folder)
+assert (table.cached, table.damaged) == (len(kept), 0)
+assert table == sweep(run, {"step": [1, 2]}, **arguments)
+"""
+
+
+def test_a_disk_that_is_really_full(tmp_path):
+    """A small file system of its own, where the system lets a test mount one."""
+    (tmp_path / "full.py").write_text(FULL)
+    (tmp_path / "disk").mkdir()
+    mount = 'mount -t tmpfs -o size=512k tmpfs disk && mkdir disk/cache && cd disk && exec "$@"'
+
+    def there(*command):
+        return subprocess.run(
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", *command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    if shutil.which("unshare") is None or there("true").returncode:
+        pytest.skip("no file system can be mounted here")
+    done = there(sys.executable, "../full.py", "cache")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -940,6 +1065,7 @@ def test_the_bar_counts_runs_and_knows_what_was_there(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert "40%" in shown and "2/5 [" in shown  # the first line: what the cache held
     assert "5/5 [" in shown and "runs" in shown
+    assert re.search(r"2/5 \[00:00<", shown)  # the time spent, and the time left
 
 
 def test_the_bar_names_what_it_needs(monkeypatch):

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 CLUSTER = """
-import errno, os, sys
-import joblib
-from distributed import Client, LocalCluster
-from test_sweeps import GRID, measure
+import errno, os, sys, time
+import dask, joblib
+from distributed import Client, KilledWorker, LocalCluster
+from test_sweeps import GRID, limited, measure
 from scbtheory.sweeps import sweep
 
 def where(rng, step):
@@ -28,12 +28,21 @@ def where(rng, step):
 def odd(rng, step):
     return {"x": 1} if step == 1 else {"y": 1}
 
+def dies(rng, step):
+    time.sleep(step)
+    if step == 1:
+        os._exit(1)
+    return {"x": step}
+
 def run(client, folder):
     arguments = {"seeds": 2, "root_seed": 1}
     alone = sweep(measure, GRID, **arguments)
     with joblib.parallel_config(backend="dask"):
         assert sweep(measure, GRID, **arguments) == alone
         assert sweep(measure, GRID, **arguments, paired=False) != alone
+
+        table = sweep(limited, {"step": [0.02, 0.05, 0.03, 0.07]}, seeds=4, root_seed=0)
+        assert {*table.column("threads")} == {1}, table.rows
 
         # The function of a script, which the workers cannot import.
         table = sweep(where, {"step": range(10)}, seeds=2, root_seed=0)
@@ -69,18 +78,28 @@ def run(client, folder):
             left.pop()
             sync(descriptor)
 
-        os.fsync = full
+        sync, os.fsync = os.fsync, full
         try:
             sweep(measure, GRID, seeds=3, root_seed=2, cache=folder)
         except OSError as error:
             assert error.errno == errno.ENOSPC and "2 of 27 runs" in error.__notes__[0], error
         else:
             raise AssertionError
+        os.fsync = sync
+
+        # A run that kills its worker: an error, too, and what is finished is kept.
+        try:
+            sweep(dies, {"step": [0, 0.5, 1]}, seeds=1, root_seed=0, cache=folder)
+        except KilledWorker as error:
+            assert error.__notes__ == ["2 of 3 runs are in the cache"], error.__notes__
+        else:
+            raise AssertionError
 
 if __name__ == "__main__":
+    dask.config.set({"distributed.scheduler.allowed-failures": 0})  # one worker lost is enough
     with LocalCluster(
         n_workers=2,
-        threads_per_worker=1,
+        threads_per_worker=2,  # which share a process and what is set in it
         processes=True,
         protocol="tcp://",
         dashboard_address=None,
