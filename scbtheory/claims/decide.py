@@ -267,8 +267,8 @@ def _compare(a: Any, relation: str, b: Any, tolerance: float = 0.0) -> bool:
         if not number.is_Rational and abs(number) < sp.Float(10) ** (10 - DIGITS):
             number = sp.Integer(0)
         difference = number
-    if tolerance and relation in ("=", r"\leftarrow"):
-        return bool(abs(difference) <= tolerance)
+    if tolerance and abs(difference) <= tolerance:
+        difference = 0  # rounding alone makes no number smaller than another
     return {
         "=": difference == 0, r"\leftarrow": difference == 0, r"\ne": difference != 0,
         "<": difference < 0, r"\le": difference <= 0,

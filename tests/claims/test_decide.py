@@ -299,3 +299,12 @@ def test_of_anything():
 
     assert anything("x + y = y + x") and anything(r"(V P)^\top = P^\top V^\top")
     assert not anything(r"1^\top \mu = 1") and not anything("x = y")
+
+
+def test_rounding_makes_no_number_smaller_than_another():
+    third = sp.Rational(1, 3)
+    case = Case({"x": third, "y": third + sp.Rational(1, 10**15)}, tolerance=1e-12)
+    for true in ("x = y", r"x \le y", r"x \ge y", "x < 1", r"x \ne 1"):
+        assert Judge(case, "seed").refute(read(true, case.declared, {})) is None, true
+    for false in ("x < y", "x > y", r"x \ne y", "x = 1"):
+        assert Judge(case, "seed").refute(read(false, case.declared, {})) is not None, false
