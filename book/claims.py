@@ -1,8 +1,10 @@
 """Check every displayed equation: run the cells tagged `claims`, and print what they found.
 
-python book/claims.py
+python book/claims.py                  every page, and the rules of the book as a whole
+python book/claims.py scb training     these pages, and the rules of a page
 """
 
+import argparse
 import contextlib
 import io
 import os
@@ -136,12 +138,25 @@ def quotation(quoted: ledger.Quotation) -> str:
 
 
 def main() -> None:
+    pages = build.pages_in_toc()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("page", nargs="*", help="check these pages alone")
+    chosen = parser.parse_args().page
+    if unknown := sorted({*chosen} - {*pages}):
+        parser.error(f"page: expected some of {', '.join(pages)}, came {', '.join(unknown)}")
+
     start = time.perf_counter()
-    chapters, docs = check_all(build.pages_in_toc()), list(ledger.docstrings())
+    # What docstrings quote, and what definitions are for, only the whole book can tell.
+    docs = [] if chosen else list(ledger.docstrings())
+    chapters = check_all(chosen or pages)
     print(f"\n{table(chapters, docs)}")
     print(f"\n{ledger.Totals.of(chapters, ledger.quotations(docs, chapters))}")
     print(f"{time.perf_counter() - start:.1f} s")
-    if found := ledger.problems(chapters, docs):
+    if chosen:
+        found = [line for chapter in chapters for line in ledger.problems_of(chapter)]
+    else:
+        found = ledger.problems(chapters, docs)
+    if found:
         sys.exit("\n".join(["", *found]))
 
 
