@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 
@@ -50,18 +50,21 @@ def run(name: str, sources: list[str]) -> tuple[dict, str]:
 
 @contextlib.contextmanager
 def at_most(seconds: int) -> Iterator[None]:
-    """Stop what takes longer: a formula that cannot be decided may keep SymPy busy for ever."""
+    """Stop what takes longer: a formula that cannot be decided may keep SymPy busy for ever.
+
+    Seconds of work, not of waiting: other programs may keep the processor for as long.
+    """
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"not done after {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 def check(name: str) -> ledger.Chapter:
@@ -137,11 +140,11 @@ def quotation(quoted: ledger.Quotation) -> str:
     return f"quoted from {quoted.label}" if quoted.label else "quotes nothing"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     pages = build.pages_in_toc()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("page", nargs="*", help="check these pages alone")
-    chosen = parser.parse_args().page
+    chosen = parser.parse_args(arguments).page
     if unknown := sorted({*chosen} - {*pages}):
         parser.error(f"page: expected some of {', '.join(pages)}, came {', '.join(unknown)}")
 
@@ -161,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

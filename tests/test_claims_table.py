@@ -379,11 +379,9 @@ def test_a_fragment_is_no_quotation(part):
     assert not ledger.quotes(part, WHOLE)
 
 
-def test_a_page_can_be_checked_alone(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["claims.py", "bibliography"])
-    claims.main()
+def test_a_page_can_be_checked_alone(capsys):
+    claims.main(["bibliography"])
     assert "0 displayed equations" in capsys.readouterr().out
-    monkeypatch.setattr("sys.argv", ["claims.py", "bibliographie"])
     with pytest.raises(SystemExit):
-        claims.main()
+        claims.main(["bibliographie"])
     assert "page: expected some of preface, scb" in capsys.readouterr().err
