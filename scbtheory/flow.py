@@ -104,7 +104,7 @@ def descend(
     ValueError
         If the model does not fit the task, or the times are not in order.
     ArithmeticError
-        If it takes more than a million steps.
+        If the solution leaves all bounds, or takes more than a million steps.
 
     Examples
     --------
@@ -160,8 +160,8 @@ class SignalFlow:
 
     Examples
     --------
-    >>> flow = SignalFlow(K_P=0.3, K_Q=0.5, length=5000)
-    >>> flow.solve([0, 1e5])[:, 1].round(3).tolist()
+    >>> flow = SignalFlow(K_P=0.3, K_Q=0.5, length=100)
+    >>> flow.solve([0, 3000])[:, 1].round(3).tolist()
     [1.0, 1.0]
     """
 
@@ -252,7 +252,7 @@ class SignalFlow:
         ValueError
             If the times are not in order.
         ArithmeticError
-            If it takes more than a million steps.
+            If the solution leaves all bounds, or takes more than a million steps.
 
         Examples
         --------
@@ -275,7 +275,7 @@ class SignalFlow:
         ValueError
             If the value is not above that at the start, and below one.
         ArithmeticError
-            If it takes more than a million steps.
+            If the solution leaves all bounds, or takes more than a million steps.
 
         Examples
         --------
@@ -364,9 +364,13 @@ class _Path:
             if self.steps > MOST_STEPS:
                 raise ArithmeticError(f"more than {MOST_STEPS} steps, at time {self.time:.6g}")
             size = min(self.size, end - self.time)
-            y, slopes = self._trial(self.y, self.slope, size)
-            allowed = self.tolerance * (self.floor + np.abs(y).max())
-            excess = float(size * np.abs(ERROR @ slopes).max() / allowed)
+            if self.time + size == self.time:
+                raise ArithmeticError(f"the solution leaves all bounds at time {self.time:.6g}")
+            # A step too far may overflow: it is not accepted, and a smaller one follows.
+            with np.errstate(over="ignore", invalid="ignore"):
+                y, slopes = self._trial(self.y, self.slope, size)
+                allowed = self.tolerance * (self.floor + np.abs(y).max())
+                excess = float(size * np.abs(ERROR @ slopes).max() / allowed)
             # An error that is not a number asks for a smaller step, too.
             factor = min(5.0, 0.9 * max(excess, 1e-10) ** -0.2) if excess < np.inf else 0.2
             if excess <= 1:
