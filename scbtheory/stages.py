@@ -224,8 +224,9 @@ def drift_time(signals: Signals, begin: float, end: float) -> float:
 
     .. math::
 
-        \tau(\alpha_V) = T \Big[ \gamma \Big( \ln \alpha_V - \frac{1}{\alpha_V} - \frac{1}{2 \alpha_V^2}
-        - \frac{1}{3 \alpha_V^3} \Big) - (1 + \gamma) \ln |1 - \alpha_V| \Big]
+        \tau(\alpha_V) = T \Big[ \gamma \Big( \ln \alpha_V - \frac{1}{\alpha_V}
+        - \frac{1}{2 \alpha_V^2} - \frac{1}{3 \alpha_V^3} \Big)
+        - (1 + \gamma) \ln |1 - \alpha_V| \Big]
 
     Equation :eq:`eq-drift-time`.
 
