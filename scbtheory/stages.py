@@ -195,11 +195,13 @@ def drift_velocity(signals: Signals, alpha_V: ArrayLike) -> Array:
 
 
 def drift_rate(signals: Signals) -> float:
-    r"""The rate of the last approach to the truth, for long contexts.
+    r"""The rate of the last approach to the truth, for long contexts: minus the eigenvalue
 
     .. math::
 
-        \frac{K_P}{T (K_P + K_Q)}
+        \nu = -\frac{K_P}{T (K_P + K_Q)} + O(T^{-2})
+
+    without what is left of it in :math:`O`.
 
     Equation :eq:`eq-drift`.
 
