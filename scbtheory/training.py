@@ -584,6 +584,9 @@ class ExponentiatedGradient:
     loss in this geometry. No entry changes its sign, and those without signal fade by themselves:
     there is no threshold, no second stage, and no rule that settles a column.
 
+    If the weights of the truth differ, attention goes to the largest first, and steps that have
+    decayed may leave too much of it there.
+
     Parameters
     ----------
     step_V, step_A : float

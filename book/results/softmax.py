@@ -35,7 +35,8 @@ SETTINGS = [
     (5, 1000, 2, 512, 120_000),
     (10, 200, 4, 512, 250_000),
 ]
-STEPS, RATIOS = (0.1, 0.2, 0.4, 0.8), (0.25, 1.0, 4.0, 16.0)  # step_V, and step_A over it
+STEPS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # step_V
+RATIOS = (0.0625, 0.25, 1.0, 4.0)  # step_A over it
 ERRORS = (0.05, 0.02)
 TUNING_SEEDS, TUNING_ROOT = 3, 71
 SEEDS, ROOT = 15, 72
