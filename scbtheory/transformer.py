@@ -199,6 +199,7 @@ def softmax(logits: Array) -> Array:
     return np.asarray(weights / weights.sum(axis=0))
 
 
+@dataclass(frozen=True, eq=False, init=False)
 class SoftmaxTransformer(LinearTransformer):
     r"""The one-layer transformer whose attention is a softmax of free logits.
 

@@ -103,6 +103,8 @@ def test_it_owns_its_logits():
     assert model.Z[0, 0] == 0
     with pytest.raises(ValueError, match="read-only"):
         model.Z[0, 0] = 1
+    with pytest.raises(AttributeError):
+        model.Z = Z
 
 
 @pytest.mark.parametrize(
