@@ -16,6 +16,8 @@ from scbtheory.scb import (
 from scbtheory.training import (
     SGD,
     Diverged,
+    ExponentiatedGradient,
+    ExponentiatedState,
     Optimiser,
     ProximalGradient,
     ProximalState,
@@ -31,7 +33,12 @@ from scbtheory.training import (
     standing_out,
     train,
 )
-from scbtheory.transformer import LinearTransformer
+from scbtheory.transformer import (
+    LinearTransformer,
+    SoftmaxTransformer,
+    softmax,
+    through_softmax,
+)
 
 __version__ = "0.1.0"
 
@@ -39,12 +46,15 @@ __all__ = [
     "SGD",
     "Batch",
     "Diverged",
+    "ExponentiatedGradient",
+    "ExponentiatedState",
     "LinearTransformer",
     "Optimiser",
     "ProximalGradient",
     "ProximalState",
     "Run",
     "SampleStream",
+    "SoftmaxTransformer",
     "SparseContextualBigram",
     "State",
     "alphas",
@@ -58,9 +68,11 @@ __all__ = [
     "project_V",
     "robust_spread",
     "soft_threshold",
+    "softmax",
     "sparse_attention",
     "stages",
     "standing_out",
     "stationary_distribution",
+    "through_softmax",
     "train",
 ]

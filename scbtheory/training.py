@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scbtheory import population
-from scbtheory._arguments import Array, integer, matrix, real
+from scbtheory._arguments import Array, integer, matrix, real, stochastic_columns
 from scbtheory._memory import scratch
 from scbtheory._onehot import Positions
 from scbtheory._progress import progress_bar
@@ -296,6 +296,8 @@ def _check(V: Array, A: Array) -> None:
 class SGD:
     """Stochastic gradient descent with constant steps: the baseline.
 
+    It moves V and the free parameters of attention: A, or the logits of a `SoftmaxTransformer`.
+
     Parameters
     ----------
     step_V, step_A : float
@@ -329,10 +331,12 @@ class SGD:
 
     def update(self, state: State, batch: Batch, mu: Array) -> State:
         """Both matrices one step down the gradient of the batch."""
-        grad_V, grad_A = state.model.gradient(batch)
-        V = state.model.V - self.step_V * grad_V
-        A = state.model.A - self.step_A * grad_A
-        return replace(state, model=next_model(V, A), steps=state.steps + 1)
+        model = state.model
+        grad_V, grad_A = model.gradient(batch)
+        V = model.V - self.step_V * grad_V
+        free = model._free - self.step_A * grad_A
+        _check(V, free)
+        return replace(state, model=type(model)(V, free), steps=state.steps + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -542,6 +546,117 @@ def _restrict(
         values -= (sums / np.maximum(counts, 1))[within.column]
     direction[:, settled] = 0
     direction.T.ravel()[within.entries] = values
+
+
+@dataclass(frozen=True, eq=False)
+class ExponentiatedState(State):
+    """Where a run of `ExponentiatedGradient` stands.
+
+    Attributes
+    ----------
+    curvature_V, curvature_A : float
+        The curvatures of the loss, summed over the steps taken.
+    """
+
+    curvature_V: float = 0.0
+    curvature_A: Array = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class ExponentiatedGradient:
+    r"""Mirror descent: attention moves by factors, and stays a probability.
+
+    The step of V is that of `ProximalGradient`, :eq:`eq-step-V`. Column k of A, with centred
+    logarithms :math:`Z_k` and the preconditioned and projected gradient :math:`G_k`, moves by
+
+    .. math::
+
+        Z_k \leftarrow Z_k - \zeta_k\, G_k
+
+    and is rescaled to sum one, equation :eq:`eq-mirror-step`: each entry of A is multiplied by a
+    factor. The step size, equation :eq:`eq-mirror-size`, is
+
+    .. math::
+
+        \zeta_k = \frac{T \eta_A}{1 + \frac12\, T \eta_A \sum_{i=1}^{n} c_{ik}}
+
+    with :math:`c_{ik} = \|V - \mu 1^\top\|_\mu^2\, \|a^{(k)}\|^2` at step i, the curvature of the
+    loss in this geometry. No entry changes its sign, and those without signal fade by themselves:
+    there is no threshold, no second stage, and no rule that settles a column.
+
+    If the weights of the truth differ, attention goes to the largest first, and steps that have
+    decayed may leave too much of it there.
+
+    Parameters
+    ----------
+    step_V, step_A : float
+        First step sizes, at least zero.
+    batch_size : int
+        Fresh samples for each step.
+    decay : bool
+        Let the steps decay.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scbtheory import LinearTransformer, SparseContextualBigram, train
+    >>> task = SparseContextualBigram.random(3, 50, 2, np.random.default_rng(0))
+    >>> start = LinearTransformer.initial(task)
+    >>> run = train(
+    ...     start, task, ExponentiatedGradient(), samples=50_000, rng=np.random.default_rng(1)
+    ... )
+    >>> bool(run.history["distance_A"][-1] < 0.1)
+    True
+    """
+
+    step_V: float = 0.2
+    step_A: float = 0.2
+    batch_size: int = 256
+    decay: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("step_V", "step_A"):
+            real(name, getattr(self, name), least=0)
+        integer("batch_size", self.batch_size, least=1)
+        if not isinstance(self.decay, bool):
+            raise ValueError(f"decay: expected True or False, came {self.decay!r}")
+
+    def start(self, model: LinearTransformer) -> ExponentiatedState:
+        """The state before the first step.
+
+        Raises
+        ------
+        ValueError
+            If the columns of A are not probabilities.
+        """
+        stochastic_columns("model.A", model.A)
+        N = model.vocab_size
+        return ExponentiatedState(model, np.zeros(N, bool), curvature_A=np.zeros(N))
+
+    def update(self, state: ExponentiatedState, batch: Batch, mu: Array) -> ExponentiatedState:
+        """One step of V along its gradient, and one of A by factors."""
+        V, A = state.model.V, state.model.A
+        grad_V, grad_A = state.model._gradient(batch)
+        direction = project_V(precondition(grad_V, mu), mu)
+        step_V = self.step_V
+        if self.decay:
+            step_V = step_V / (1 + step_V * state.curvature_V / 2)
+        squares = np.vecdot(A.T, A.T)
+        scale = float(np.sum((V - mu[:, None]) ** 2 @ mu))
+        curvature_A = state.curvature_A + scale * squares
+        first = self.step_A * len(A)
+        step_A = first / (1 + first * curvature_A / 2) if self.decay else first
+        exponents = -step_A * precondition(grad_A, mu)
+        # The largest exponent of an entry that is not zero drops out: the sum below is not zero.
+        exponents -= np.max(exponents, axis=0, where=A > 0, initial=-np.inf)
+        weights = A * np.exp(np.minimum(exponents, 0))
+        return replace(
+            state,
+            model=next_model(V - step_V * direction, weights / weights.sum(axis=0)),
+            steps=state.steps + 1,
+            curvature_V=state.curvature_V + float(squares @ mu),
+            curvature_A=curvature_A,
+        )
 
 
 # -------------------------------------------------------------------------------- the loop

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from scbtheory._arguments import Array, matrix, read_only
 from scbtheory._loops import Looped, compiled
@@ -87,6 +87,11 @@ class LinearTransformer:
         """The number T of positions."""
         return self.A.shape[0]
 
+    @property
+    def _free(self) -> Array:
+        """The parameters of the attention: what the second gradient is taken in."""
+        return self.A
+
     def predict(self, batch: Batch) -> Array:
         r"""Predictions :math:`V X a^{(x_{T+1})}`, shape (B, N). Equation :eq:`eq-model`."""
         batch.check(self.length, self.vocab_size)
@@ -157,3 +162,142 @@ class LinearTransformer:
             yield Looped(*whole, samples, kernels)
         elif len(samples):
             yield from packs(*whole, samples, BLOCK_TOKENS)
+
+
+def softmax(logits: Array) -> Array:
+    r"""Each column of logits as probabilities.
+
+    .. math::
+
+        a_t = \frac{e^{z_t}}{\sum_{u=1}^{T} e^{z_u}}
+
+    Equation :eq:`eq-softmax`.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (T, N)
+        The logits z, a column for each last token.
+
+    Returns
+    -------
+    ndarray, shape (T, N)
+        Attention: entries above zero (zero where they underflow), columns of sum one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax(np.log([[1.0, 1.0], [3.0, 1.0]])).round(3).tolist()
+    [[0.25, 0.5], [0.75, 0.5]]
+    """
+    weights = np.exp(logits - logits.max(axis=0))  # the shift drops out, and nothing overflows
+    return np.asarray(weights / weights.sum(axis=0))
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class SoftmaxTransformer(LinearTransformer):
+    r"""The one-layer transformer whose attention is a softmax of free logits.
+
+    Column :math:`k` of A is the softmax of column :math:`k` of Z, :eq:`eq-softmax`. It predicts,
+    and is judged, like the linear transformer with that A; what differs is which parameters move.
+    `SGD` moves the logits; a trainer that moves A itself goes on with a `LinearTransformer`.
+
+    Parameters
+    ----------
+    V : array_like, shape (N, N)
+        Value matrix.
+    Z : array_like, shape (T, N)
+        Logits; what is added to a whole column changes nothing.
+
+    Attributes
+    ----------
+    A : ndarray, shape (T, N)
+        The attention: softmax of each column of Z.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or an entry is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scbtheory import SparseContextualBigram
+    >>> task = SparseContextualBigram.random(3, 20, 2, np.random.default_rng(0))
+    >>> model = SoftmaxTransformer.initial(task)
+    >>> bool(np.allclose(model.A, 1 / 20))
+    True
+    >>> batch = task.sample(100, np.random.default_rng(1))
+    >>> _, grad_Z = model.gradient(batch)
+    >>> bool(np.allclose(grad_Z.sum(axis=0), 0))  # along the ones nothing changes
+    True
+    """
+
+    Z: Array
+
+    def __init__(self, V: ArrayLike, Z: ArrayLike) -> None:
+        logits = np.asfortranarray(matrix("Z", Z))
+        value = matrix("V", V)
+        if logits.shape != (len(logits), len(value)):
+            expected = (len(logits), len(value))
+            raise ValueError(f"Z: expected shape {expected}, came {logits.shape}")
+        super().__init__(value, softmax(logits))
+        object.__setattr__(self, "Z", read_only(logits))
+
+    @classmethod
+    def initial(cls, task: SparseContextualBigram) -> SoftmaxTransformer:
+        r"""The start :math:`V_0 = \mu 1^\top`, Z = 0: attention is uniform, :eq:`eq-start`."""
+        N, T = task.vocab_size, task.length
+        return cls(np.tile(task.mu[:, None], (1, N)), np.zeros((T, N)))
+
+    @classmethod
+    def truth(cls, task: SparseContextualBigram) -> SoftmaxTransformer:
+        """Not finite: where Q is zero, the logits of the truth are minus infinity.
+
+        Raises
+        ------
+        ValueError
+            Unless every entry of Q is above zero.
+        """
+        if not (task.Q > 0).all():
+            raise ValueError("task: expected attention above zero everywhere, came zeros in Q")
+        return cls(task.P, np.log(task.Q))
+
+    @property
+    def _free(self) -> Array:
+        return self.Z
+
+    def gradient(self, batch: Batch) -> tuple[Array, Array]:
+        r"""Gradients of `loss` in V, shape (N, N), and in Z, shape (T, N).
+
+        The second is that in A, column by column times the Jacobian
+        :math:`J = \operatorname{diag}(a) - a a^\top` of softmax. Equations
+        :eq:`eq-softmax-gradient`, :eq:`eq-softmax-jacobian`.
+        """
+        grad_V, grad_A = self._gradient(batch)
+        return grad_V, through_softmax(grad_A, self.A)
+
+
+def through_softmax(gradient: Array, A: Array) -> Array:
+    r"""A gradient in attention as one in its logits: times the Jacobian of softmax.
+
+    .. math::
+
+        J = \operatorname{diag}(a) - a\, a^\top
+
+    Equation :eq:`eq-softmax-jacobian`, for each column.
+
+    Parameters
+    ----------
+    gradient : ndarray, shape (T, N)
+        A gradient in A.
+    A : ndarray, shape (T, N)
+        Attention, with columns of sum one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> A = np.array([[0.25], [0.75]])
+    >>> through_softmax(np.array([[1.0], [0.0]]), A).ravel().tolist()
+    [0.1875, -0.1875]
+    """
+    return A * (gradient - np.sum(A * gradient, axis=0))
