@@ -57,6 +57,7 @@ mutants: $(READY) ## change the code in many small ways: does a test notice? (ab
 results: $(READY) ## recompute the stored tables of the chapters (about 35 minutes)
 	$(BIN)/python book/results/trainers.py
 	$(BIN)/python book/results/softmax.py
+	$(BIN)/python book/results/rivals.py
 
 bench: ## time a training step beside PyTorch and JAX, in an environment of its own (three minutes)
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
