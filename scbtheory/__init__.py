@@ -4,7 +4,7 @@ The companion module of the book *How Small Transformers Learn*: each function t
 equation names the label of that equation.
 """
 
-from scbtheory import letters, population
+from scbtheory import letters, noise, population
 from scbtheory.scb import (
     Batch,
     SampleStream,
@@ -51,6 +51,7 @@ __all__ = [
     "circulant",
     "letters",
     "next_model",
+    "noise",
     "population",
     "precondition",
     "project_A",

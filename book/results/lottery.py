@@ -1,6 +1,6 @@
 """Which twin a run goes to: the table behind the chapter on noise.
 
-    python book/results/lottery.py        # writes lottery.csv beside this file (about 20 minutes)
+    make results        # writes lottery.csv beside this file; about 20 minutes of one core
 
 Each run draws its own attention and its own samples, and ends when the product of alpha_V and
 alpha_A passes a fifth, which neither twin is reached without, or when its time is up.
