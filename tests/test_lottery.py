@@ -20,9 +20,7 @@ def lottery(monkeypatch):
 
 def test_the_table_holds_the_grid(lottery):
     table = lottery.read()
-    wanted = [
-        (*point.values(), seed) for point in lottery.GRID for seed in range(lottery.RUNS)
-    ]
+    wanted = [(*point.values(), seed) for point in lottery.GRID for seed in range(lottery.RUNS)]
     assert [tuple(row[n] for n in (*table.parameters, "seed")) for row in table.rows] == wanted
     assert not table.failed
     assert table.provenance["root_seed"] == lottery.ROOT_SEED and not table.provenance["paired"]
