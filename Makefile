@@ -58,6 +58,9 @@ results: $(READY) ## recompute the stored tables of the chapters (about 35 minut
 	$(BIN)/python book/results/trainers.py
 	$(BIN)/python book/results/softmax.py
 	$(BIN)/python book/results/rivals.py
+results: $(READY) ## recompute the stored tables of the chapters (about 40 minutes)
+	$(BIN)/python book/results/trainers.py
+	$(BIN)/python book/results/lottery.py
 
 bench: ## time a training step beside PyTorch and JAX, in an environment of its own (three minutes)
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

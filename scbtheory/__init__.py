@@ -5,6 +5,7 @@ equation names the label of that equation.
 """
 
 from scbtheory import flow, letters, population, stages
+from scbtheory import letters, noise, population
 from scbtheory.scb import (
     Batch,
     SampleStream,
@@ -62,6 +63,7 @@ __all__ = [
     "flow",
     "letters",
     "next_model",
+    "noise",
     "population",
     "precondition",
     "project_A",
