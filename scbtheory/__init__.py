@@ -4,7 +4,7 @@ The companion module of the book *How Small Transformers Learn*: each function t
 equation names the label of that equation.
 """
 
-from scbtheory import letters, population
+from scbtheory import flow, letters, population, stages
 from scbtheory.scb import (
     Batch,
     SampleStream,
@@ -49,6 +49,7 @@ __all__ = [
     "State",
     "alphas",
     "circulant",
+    "flow",
     "letters",
     "next_model",
     "population",
@@ -58,6 +59,7 @@ __all__ = [
     "robust_spread",
     "soft_threshold",
     "sparse_attention",
+    "stages",
     "standing_out",
     "stationary_distribution",
     "train",
