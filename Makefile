@@ -56,6 +56,7 @@ mutants: $(READY) ## change the code in many small ways: does a test notice? (ab
 
 results: $(READY) ## recompute the stored tables of the chapters (about 20 minutes)
 	$(BIN)/python book/results/trainers.py
+	$(BIN)/python book/results/transfer.py
 
 bench: ## time a training step beside PyTorch and JAX, in an environment of its own (three minutes)
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
