@@ -4,7 +4,7 @@ The companion module of the book *How Small Transformers Learn*: each function t
 equation names the label of that equation.
 """
 
-from scbtheory import flow, letters, population, stages
+from scbtheory import flow, letters, population, stages, transfer
 from scbtheory.scb import (
     Batch,
     SampleStream,
@@ -63,4 +63,5 @@ __all__ = [
     "standing_out",
     "stationary_distribution",
     "train",
+    "transfer",
 ]

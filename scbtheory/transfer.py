@@ -126,7 +126,7 @@ def time_to(flow: Signals, head_start: float, product: float = 0.5) -> float:
     >>> abs(time_to(flow, 0.3) - flow.time_to(0.5, (0.3, 0.0))) < 0.001
     True
     """
-    if not 0 < real("head_start", head_start, least=0):
+    if not real("head_start", head_start, least=0) > 0:
         raise ValueError("head_start: expected a number above 0, came 0")
     u = real("product", product, least=0)
     if not 0 < u < 1:
@@ -155,38 +155,57 @@ def tipping_point(flow: Signals) -> float:
     return -1 / (T * rate)
 
 
-def noise_A(task: SparseContextualBigram, error: ArrayLike) -> float:
-    r"""Mean square of the push of one sample along the signal of A, with uniform attention.
-
-    It belongs to a value matrix :math:`\mu 1^\top + M`, for small M with :math:`M\mu = 0`.
+def error_noise(
+    task: SparseContextualBigram, error: ArrayLike, step: float, batch_size: int
+) -> float:
+    r"""What an error in the value matrix adds to the variance of a push, for theta = 1.
 
     .. math::
 
-        \zeta^2 = \frac{\operatorname{tr}(S M S M^\top)}{K_Q}
-        + \frac{\chi}{K_Q^2} \big( \zeta_q^2 - \operatorname{tr}(S M S M^\top) \big)
+        \beta^2 = \frac{K_Q}{K_P} \zeta^2
+        + \frac{\eta\, \nu^2 g_A^2}{B\, \omega\, (2 + \eta\, \omega)}
 
-    Equation :eq:`eq-transfer-noise-A`.
+    Equation :eq:`eq-transfer-beta`: the push of one sample along the signal of A,
+    :eq:`eq-transfer-noise-A`, and the noise of V that grows with the noise in attention,
+    :eq:`eq-transfer-walk`.
 
     Parameters
     ----------
     task : SparseContextualBigram
+        The downstream task.
     error : array_like, shape (N, N)
-        The matrix M.
+        The error M, with :math:`M\mu = 0`.
+    step : float
+        The constant step of both matrices, above zero.
+    batch_size : int
+        Fresh samples for each step.
+
+    Raises
+    ------
+    ValueError
+        If the step is not above zero, or the batch is empty.
 
     Examples
     --------
     >>> import numpy as np
     >>> from scbtheory import SparseContextualBigram, circulant
     >>> task = SparseContextualBigram(circulant([0.8, 0.1, 0.1]), np.eye(9)[:, :3])
-    >>> noise_A(task, np.zeros((3, 3)))
+    >>> error_noise(task, np.zeros((3, 3)), 0.1, 8)
     0.0
     """
-    M, mu = matrix("error", error, task.P.shape), task.mu
-    S = population.covariance(task)
-    unread = float(np.sum((S @ M) * (M @ S)))
-    read = float(np.sum(task.P * ((np.eye(len(mu)) - mu) @ M) ** 2, axis=0) @ mu)
-    weight = float(np.sum(task.Q * (task.Q - 1 / task.length) ** 2, axis=0) @ mu)
-    return unread / task.K_Q + weight / task.K_Q**2 * (read - unread)
+    if real("step", step, least=0) == 0:
+        raise ValueError("step: expected a number above 0, came 0")
+    batch_size = integer("batch_size", batch_size, least=1)
+    M, N, T = matrix("error", error, task.P.shape), task.vocab_size, task.length
+    unread, read = _pushes(task, M)
+    weight = float(np.sum(task.Q * (task.Q - 1 / T) ** 2, axis=0) @ task.mu)
+    zeta2 = unread / task.K_Q + weight / task.K_Q**2 * (read - unread)
+    walk = N * (1 - 1 / T) * ((T - 1) * unread + read)
+    nu2 = _pushes(task, task.signal_V)[0] / task.K_P**2
+    omega = math.sqrt(task.K_P * task.K_Q)
+    return task.K_Q / task.K_P * zeta2 + step * nu2 * walk / (
+        batch_size * omega * (2 + step * omega)
+    )
 
 
 def wrong_twin(
@@ -196,8 +215,7 @@ def wrong_twin(
 
     .. math:: p = \Phi\left( -\frac{v_0 + 1/(T \omega)}{\Sigma} \right)
 
-    Equation :eq:`eq-transfer-odds`, with the noise :eq:`eq-transfer-spread` of V, and of A as far
-    as it comes from the error in V.
+    Equation :eq:`eq-transfer-odds`, with the noise :eq:`eq-transfer-spread`.
 
     Parameters
     ----------
@@ -222,20 +240,20 @@ def wrong_twin(
     >>> task = SparseContextualBigram(circulant([0.8, 0.1, 0.1]), np.eye(100)[:, :3])
     >>> starts = [LinearTransformer.pretrained(task, task.P, theta) for theta in (0, 0.05)]
     >>> [round(wrong_twin(task, start, 0.1, 2), 3) for start in starts]
-    [0.088, 0.0]
+    [0.116, 0.001]
     """
-    if real("step", step, least=0) == 0:
-        raise ValueError("step: expected a number above 0, came 0")
-    batch_size = integer("batch_size", batch_size, least=1)
     M, D, T = start.V - task.mu[:, None], task.signal_V, task.length
     ahead = task.inner(M, D) / task.K_P
-    S, mu = population.covariance(task), task.mu
+    error = error_noise(task, M - ahead * D, step, batch_size)
+    unread, read = (square / task.K_P**2 for square in _pushes(task, D))
+    tau2 = ((T - 1) * unread + read - 1) / T**2
     omega = math.sqrt(task.K_P * task.K_Q)
-    nu2 = float(np.sum((S @ D) * (D @ S))) / task.K_P**2
-    pushes = (np.eye(len(mu)) - mu) @ D / task.K_P
-    read = float(np.sum(task.P * pushes**2, axis=0) @ mu)
-    of_V = ((T - 1) * nu2 + read - 1) / T**2
-    of_A = noise_A(task, M - ahead * D) * task.K_Q / task.K_P
-    growth = step * omega
-    spread = math.sqrt(step * (of_V + of_A) / (batch_size * omega * (2 + growth)))
+    spread = math.sqrt(step * (tau2 + error) / (batch_size * omega * (2 + step * omega)))
     return NormalDist().cdf(-(ahead + 1 / (T * omega)) / spread)
+
+
+def _pushes(task: SparseContextualBigram, M: Array) -> tuple[float, float]:
+    """Mean squares of (x_o - mu)' M x: for a token x that is not read, and for the one that is."""
+    S, mu = population.covariance(task), task.mu
+    read = float(np.sum(task.P * ((np.eye(len(mu)) - mu) @ M) ** 2, axis=0) @ mu)
+    return float(np.sum((S @ M) * (M @ S))), read

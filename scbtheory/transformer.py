@@ -83,7 +83,7 @@ class LinearTransformer:
             V_0 = \theta\, \hat P + (1 - \theta)\, \mu 1^\top, \qquad A_0 = \frac1T 11^\top
 
         Equation :eq:`eq-transfer-start`, where :math:`\hat P` is ``V``, recentred so that it keeps
-        the law of the task, :eq:`eq-transfer-recentred`: steps that are projected would never do it.
+        the law of the task, :eq:`eq-transfer-recentred`: projected steps would never do that.
 
         Parameters
         ----------
