@@ -240,7 +240,7 @@ def wrong_twin(
     >>> task = SparseContextualBigram(circulant([0.8, 0.1, 0.1]), np.eye(100)[:, :3])
     >>> starts = [LinearTransformer.pretrained(task, task.P, theta) for theta in (0, 0.05)]
     >>> [round(wrong_twin(task, start, 0.1, 2), 3) for start in starts]
-    [0.116, 0.001]
+    [0.2, 0.001]
     """
     M, D, T = start.V - task.mu[:, None], task.signal_V, task.length
     ahead = task.inner(M, D) / task.K_P
