@@ -59,6 +59,7 @@ results: $(READY) ## recompute the stored tables of the chapters (about an hour)
 	$(BIN)/python book/results/softmax.py
 	$(BIN)/python book/results/rivals.py
 	$(BIN)/python book/results/lottery.py
+	$(BIN)/python book/results/transfer.py
 
 bench: ## time a training step beside PyTorch and JAX, in an environment of its own (three minutes)
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

@@ -5,6 +5,7 @@ equation names the label of that equation.
 """
 
 from scbtheory import flow, letters, noise, population, stages
+from scbtheory import flow, letters, population, stages, transfer
 from scbtheory.scb import (
     Batch,
     SampleStream,
@@ -76,4 +77,5 @@ __all__ = [
     "stationary_distribution",
     "through_softmax",
     "train",
+    "transfer",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scbtheory._arguments import Array, matrix, read_only
+from scbtheory._arguments import Array, matrix, read_only, real
 from scbtheory._loops import Looped, compiled
 from scbtheory._onehot import Packs, Positions, Sparse, packs
 from scbtheory.scb import Batch, SparseContextualBigram
@@ -71,6 +71,50 @@ class LinearTransformer:
         r"""The start :math:`V_0 = \mu 1^\top`, :math:`A_0 = 11^\top/T`. Equation :eq:`eq-start`."""
         N, T = task.vocab_size, task.length
         return cls(np.tile(task.mu[:, None], (1, N)), np.full((T, N), 1 / T))
+
+    @classmethod
+    def pretrained(
+        cls, task: SparseContextualBigram, V: ArrayLike, theta: float = 1.0
+    ) -> LinearTransformer:
+        r"""A start from a value matrix that was learned elsewhere, with uniform attention.
+
+        .. math::
+
+            V_0 = \theta\, \hat P + (1 - \theta)\, \mu 1^\top, \qquad A_0 = \frac1T 11^\top
+
+        Equation :eq:`eq-transfer-start`, where :math:`\hat P` is ``V``, recentred so that it keeps
+        the law of the task, :eq:`eq-transfer-recentred`: projected steps would never do that.
+
+        Parameters
+        ----------
+        task : SparseContextualBigram
+            The task to come, of which only mu and the length are used.
+        V : array_like, shape (N, N)
+            A matrix whose columns sum to one, such as the value matrix of another run.
+        theta : float
+            How much of it to take, at least zero.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another, a column does not sum to one, or theta is negative.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scbtheory import SparseContextualBigram
+        >>> task = SparseContextualBigram.random(3, 20, 2, np.random.default_rng(0))
+        >>> model = LinearTransformer.pretrained(task, np.eye(3), 0.5)
+        >>> bool(np.allclose(model.V @ task.mu, task.mu))
+        True
+        """
+        N, T = task.vocab_size, task.length
+        V, theta = matrix("V", V, (N, N)), real("theta", theta, least=0)
+        sums = V.sum(axis=0)
+        if not np.allclose(sums, 1, atol=1e-6):
+            raise ValueError(f"V: expected columns that sum to 1, came sums {sums}")
+        centre = np.tile(task.mu[:, None], (1, N))
+        return cls(centre + theta * (V - (V @ task.mu)[:, None]), np.full((T, N), 1 / T))
 
     @classmethod
     def truth(cls, task: SparseContextualBigram) -> LinearTransformer:
