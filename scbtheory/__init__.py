@@ -4,7 +4,7 @@ The companion module of the book *How Small Transformers Learn*: each function t
 equation names the label of that equation.
 """
 
-from scbtheory import flow, letters, population, stages
+from scbtheory import flow, letters, noise, population, stages
 from scbtheory.scb import (
     Batch,
     SampleStream,
@@ -52,6 +52,7 @@ __all__ = [
     "flow",
     "letters",
     "next_model",
+    "noise",
     "population",
     "precondition",
     "project_A",
