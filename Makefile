@@ -54,9 +54,10 @@ mutants: $(READY) ## change the code in many small ways: does a test notice? (ab
 	  --no-build-isolation --editable ".[mutation]"
 	$(BIN)/python tests/survivors.py
 
-results: $(READY) ## recompute the stored tables of the chapters (about 40 minutes)
+results: $(READY) ## recompute the stored tables of the chapters (about 50 minutes)
 	$(BIN)/python book/results/trainers.py
 	$(BIN)/python book/results/lottery.py
+	$(BIN)/python book/results/samples.py
 
 bench: ## time a training step beside PyTorch and JAX, in an environment of its own (three minutes)
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)

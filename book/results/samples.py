@@ -50,7 +50,7 @@ def strengths(vocab_size, length, sparsity):
     """What the predictions need of such a task: K_P, K_Q, omega and the noise nu squared."""
     K_P = STAY**2 * (vocab_size - 1) / vocab_size
     K_Q = 1 / sparsity - 1 / length
-    return K_P, K_Q, math.sqrt(K_P * K_Q), 1 / (vocab_size * K_P)
+    return K_P, K_Q, (K_P * K_Q) ** 0.5, 1 / (vocab_size * K_P)
 
 
 def half_time(vocab_size, length, sparsity):
