@@ -386,7 +386,6 @@ def _in_order(times: ArrayLike) -> list[float]:
     """The times, or a ValueError if they go back or begin before zero."""
     array = np.asarray(times, dtype=float)
     if array.ndim != 1 or not np.isfinite(array).all() or (np.diff(array, prepend=0) < 0).any():
-        raise ValueError(
-            f"times: expected finite numbers from 0 on, not decreasing, came {times!r}"
-        )
+        came = np.array2string(array, threshold=6)
+        raise ValueError(f"times: expected finite numbers from 0 on, not decreasing, came {came}")
     return array.tolist()

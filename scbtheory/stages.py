@@ -195,11 +195,13 @@ def drift_velocity(signals: Signals, alpha_V: ArrayLike) -> Array:
 
 
 def drift_rate(signals: Signals) -> float:
-    r"""The rate of the last approach to the truth, for long contexts.
+    r"""The rate of the last approach to the truth, for long contexts: minus the eigenvalue
 
     .. math::
 
-        \frac{K_P}{T (K_P + K_Q)}
+        \nu = -\frac{K_P}{T (K_P + K_Q)} + O(T^{-2})
+
+    without what is left of it in :math:`O`.
 
     Equation :eq:`eq-drift`.
 
@@ -224,8 +226,9 @@ def drift_time(signals: Signals, begin: float, end: float) -> float:
 
     .. math::
 
-        \tau(\alpha_V) = T \Big[ \gamma \Big( \ln \alpha_V - \frac{1}{\alpha_V} - \frac{1}{2 \alpha_V^2}
-        - \frac{1}{3 \alpha_V^3} \Big) - (1 + \gamma) \ln |1 - \alpha_V| \Big]
+        \tau(\alpha_V) = T \Big[ \gamma \Big( \ln \alpha_V - \frac{1}{\alpha_V}
+        - \frac{1}{2 \alpha_V^2} - \frac{1}{3 \alpha_V^3} \Big)
+        - (1 + \gamma) \ln |1 - \alpha_V| \Big]
 
     Equation :eq:`eq-drift-time`.
 
