@@ -55,11 +55,13 @@ mutants: $(READY) ## change the code in many small ways: does a test notice? (ab
 	$(BIN)/python tests/survivors.py
 
 results: $(READY) ## recompute the stored tables of the chapters (about an hour)
+results: $(READY) ## recompute the stored tables of the chapters (about 50 minutes)
 	$(BIN)/python book/results/trainers.py
 	$(BIN)/python book/results/softmax.py
 	$(BIN)/python book/results/rivals.py
 	$(BIN)/python book/results/lottery.py
 	$(BIN)/python book/results/transfer.py
+	$(BIN)/python book/results/samples.py
 
 bench: ## time a training step beside PyTorch and JAX, in an environment of its own (three minutes)
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
