@@ -54,8 +54,7 @@ mutants: $(READY) ## change the code in many small ways: does a test notice? (ab
 	  --no-build-isolation --editable ".[mutation]"
 	$(BIN)/python tests/survivors.py
 
-results: $(READY) ## recompute the stored tables of the chapters (about an hour)
-results: $(READY) ## recompute the stored tables of the chapters (about 50 minutes)
+results: $(READY) ## recompute the stored tables of the chapters (about an hour and a half)
 	$(BIN)/python book/results/trainers.py
 	$(BIN)/python book/results/softmax.py
 	$(BIN)/python book/results/rivals.py

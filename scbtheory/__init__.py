@@ -4,8 +4,7 @@ The companion module of the book *How Small Transformers Learn*: each function t
 equation names the label of that equation.
 """
 
-from scbtheory import flow, letters, noise, population, stages
-from scbtheory import flow, letters, population, stages, transfer
+from scbtheory import flow, letters, noise, population, stages, transfer
 from scbtheory.scb import (
     Batch,
     SampleStream,
