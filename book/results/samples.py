@@ -2,7 +2,7 @@
 
     make results        # writes samples.csv and samples_constant.csv beside this file
 
-It takes about ten minutes of one core.
+It takes a quarter of an hour of one core at most.
 
 Finished runs are kept in _build/samples, so that a run that was stopped goes on where it was.
 """
