@@ -246,7 +246,7 @@ BOOK_NAMES = [
     r"\operatorname{median}()", "G_{##}",
     "A_{##}", "c_#", "m_#", "f(X, x_{T+1})", "L(V, A)", "V_0", "A_0", r"\alpha_V", r"\alpha_V(t)",
     r"\alpha_A",
-    r"L_{\text{Bayes}}",
+    r"L_{\text{Bayes}}", "a^{+}_#",
 ]  # fmt: skip
 BOOK_INDICES = ["k", "t", "i", "u", "j"]
 
