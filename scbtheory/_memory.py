@@ -23,7 +23,7 @@ class _Arrays(threading.local):
 _arrays = _Arrays()
 
 
-def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
     """An array to overwrite, with any content: the same memory whenever this thread names it."""
     kind = np.dtype(dtype)
     needed = math.prod(shape) * kind.itemsize

@@ -39,13 +39,10 @@ def packs(
     digits = cheapest_digits(counts, context.shape[1])
     of_token = -(-counts // digits)  # packs for each last token
     samples = samples[np.argsort(last[samples], kind="stable")]
-    if digits == 1:
-        rows = samples[:, None]
-    else:
-        # The last pack of a token may have places left: those of the next begin behind them.
-        left = np.cumsum(of_token * digits - counts) - (of_token * digits - counts)
-        rows = np.full((of_token.sum(), digits), -1)
-        rows.ravel()[np.arange(len(samples)) + np.repeat(left, counts)] = samples
+    # The last pack of a token may have places left: those of the next begin behind them.
+    left = np.cumsum(of_token * digits - counts) - (of_token * digits - counts)
+    rows = np.full((of_token.sum(), digits), -1)
+    rows.ravel()[np.arange(len(samples)) + np.repeat(left, counts)] = samples
     tokens = np.repeat(np.arange(vocab_size), of_token)
     step = max(1, block // max(context.shape[1], vocab_size**digits))
     for start in range(0, len(rows), step):
@@ -56,9 +53,7 @@ def packs(
 def cheapest_digits(counts: NDArray[np.intp], length: int) -> int:
     """How many samples to pack into a number, given how many there are of each last token."""
     digits, cost = cost_of_a_pack(len(counts), length)
-    if len(digits) == 1:
-        return 1
-    of_token = (counts + digits - 1) // digits
+    of_token = -(-counts // digits)
     return int(digits[(of_token.sum(axis=1) * cost).argmin(), 0])
 
 
@@ -77,7 +72,7 @@ def digit_is(base: int, digits: int) -> Array:
     """Which digits a number has: entry (n, base * d + i) is 1 where digit d of n is i."""
     place = base ** np.arange(digits - 1, -1, -1)
     found = np.arange(base**digits)[:, None] // place % base
-    return (found[:, :, None] == np.arange(base)).reshape(len(found), -1).astype(float)
+    return (found[:, :, None] == np.arange(base)).reshape(len(found), base * digits).astype(float)
 
 
 class Packs:
@@ -106,13 +101,13 @@ class Packs:
         self.cells = self._numbers(context)
         # Several packs are one long histogram. A single one may be longer than a block, and is
         # worked on in parts.
-        self.parts = [slice(None)]
         if packs > 1:
+            self.parts = [slice(None)]
             cells = scratch("cells", (packs, length), np.intp)
             cells[:] = self.cells
             cells += self.size * np.arange(packs)[:, None]
             self.cells = cells
-        elif length > block:
+        else:
             self.parts = [slice(start, start + block) for start in range(0, length, block)]
 
     def _numbers(self, context: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -123,11 +118,11 @@ class Packs:
         context.take(self.rows[:, 0], axis=0, out=numbers, mode="clip")
         tokens = scratch("tokens", shape, context.dtype)
         for digit in range(1, digits):
-            if self.vocab_size ** (digit + 1) > 256 and numbers.dtype.itemsize == 1:
+            if np.iinfo(numbers.dtype).max < self.vocab_size ** (digit + 1) - 1:
                 wide = scratch("wide numbers", shape, np.uint16)
                 wide[:] = numbers
                 numbers = wide
-            numbers *= numbers.dtype.type(self.vocab_size)
+            numbers *= self.vocab_size
             context.take(self.rows[:, digit], axis=0, out=tokens, mode="clip")
             np.add(numbers, tokens, out=numbers, casting="unsafe")
         return numbers
@@ -139,7 +134,7 @@ class Packs:
         """
         packs, digits = self.rows.shape
         if packs > 1:
-            weights = scratch("weights", self.cells.shape, np.float64)
+            weights = scratch("weights", self.cells.shape)
             np.take(A.T, self.last, axis=0, out=weights, mode="clip")
         else:
             weights = A.T[self.last]
@@ -148,28 +143,27 @@ class Packs:
             cells, shares = self.cells[:, part].ravel(), weights[:, part].ravel()
             sums += np.bincount(cells, shares, minlength=len(sums))
         if digits > 1:
-            sums = sums.reshape(packs, -1) @ digit_is(self.vocab_size, digits)
+            sums = sums.reshape(packs, self.size) @ digit_is(self.vocab_size, digits)
         read = sums.reshape(packs, digits, self.vocab_size)
-        if digits > 1:
-            read[self.rows < 0] = 0
+        read[self.rows < 0] = 0
         return read
 
     def spread(self, w: Array, out: Array) -> None:
         """Add X' w of each sample to the column of its last token: w's entry for every token."""
         packs, digits = self.rows.shape
-        table = w.reshape(packs, -1)
+        table = w.reshape(packs, digits * self.vocab_size)
         if digits > 1:
             table = table @ digit_is(self.vocab_size, digits).T
         cuts = [0, *(np.flatnonzero(self.last[1:] != self.last[:-1]) + 1).tolist(), packs]
         for part in self.parts:
             cells = self.cells[:, part]
-            found = scratch("found", cells.shape, np.float64)
+            found = scratch("found", cells.shape)
             table.take(cells, out=found, mode="clip")
             if len(cuts) * FEW > found.size and packs > 1:
                 length = len(out)
                 places = length * self.last[:, None] + np.arange(length)
                 sums = np.bincount(places.ravel(), found.ravel(), minlength=out.size)
-                out += sums.reshape(-1, length).T
+                out += sums.reshape(out.T.shape).T
                 continue
             for start, stop in pairwise(cuts):
                 total = found[start] if stop == start + 1 else found[start:stop].sum(axis=0)
@@ -204,7 +198,7 @@ class Sparse:
         table[self.positions.column, self.positions.place] = self.positions.of(A)
         size = self.vocab_size * len(self.rows)
         read = np.bincount(self.cells.ravel(), table[self.last].ravel(), minlength=size)
-        return np.asarray(read, dtype=np.float64).reshape(-1, 1, self.vocab_size)
+        return np.asarray(read, dtype=np.float64).reshape(len(self.rows), 1, self.vocab_size)
 
     def spread(self, w: Array, out: Array) -> None:
         """Add X' w of each sample to the column of its last token, at these positions."""
@@ -213,7 +207,7 @@ class Sparse:
         found = w.take(self.cells)
         sums = np.bincount(cells.ravel(), found.ravel(), minlength=columns * places)
         entries = self.positions.entries
-        out.T.ravel()[entries] += sums.reshape(columns, -1)[
+        out.T.ravel()[entries] += sums.reshape(columns, places)[
             self.positions.column, self.positions.place
         ]
 

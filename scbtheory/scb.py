@@ -372,7 +372,7 @@ class SampleStream:
         padded = -(-length // 4)  # a sample takes whole 64-bit words
         words = self._words.bit_generator.random_raw(rows * padded)
         cells = words.astype("<u8", copy=False).view("<u2")
-        found = tokens.reshape(-1) if length % 4 == 0 else np.empty(len(cells), tokens.dtype)
+        found = tokens.ravel() if length % 4 == 0 else np.empty(len(cells), tokens.dtype)
         if len(self._begins) <= COMPARISONS:
             straddling = self._compare(cells, found)
         else:
@@ -385,7 +385,7 @@ class SampleStream:
             u = (cells[at] + self._fractions.random(len(at))) / 2**16  # may round up to one
             found[at] = np.searchsorted(self._cumulative_mu[:-1], u, side="right")
         if length % 4:
-            tokens[:] = found.reshape(rows, -1)[:, :length]
+            tokens[:] = found.reshape(rows, 4 * padded)[:, :length]
 
     def _compare(
         self, cells: NDArray[np.uint16], found: NDArray[np.unsignedinteger]

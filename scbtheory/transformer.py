@@ -178,7 +178,7 @@ class LinearTransformer:
             residual = read @ self.V.T
             there = np.nonzero(part.rows >= 0)
             residual[*there, batch.output[part.rows[there]]] -= 1
-            read, residual = (x.reshape(-1, self.vocab_size) for x in (read, residual))
+            read, residual = (x.reshape(part.rows.size, self.vocab_size) for x in (read, residual))
             residual /= len(batch)
             grad_V += residual.T @ read
             part.spread(residual @ self.V, grad_A)
@@ -201,11 +201,13 @@ class LinearTransformer:
                 step = max(1, BLOCK_TOKENS // max(positions.most, self.vocab_size))
                 for start in range(0, len(known), step):
                     yield Sparse(*whole, known[start : start + step], positions)
+        if not len(samples):
+            return
         kernels = compiled()
-        if kernels is not None and len(samples):
-            yield Looped(*whole, samples, kernels)
-        elif len(samples):
+        if kernels is None:
             yield from packs(*whole, samples, BLOCK_TOKENS)
+        else:
+            yield Looped(*whole, samples, kernels)
 
 
 def softmax(logits: Array) -> Array:

@@ -21,7 +21,7 @@ from scbtheory import (
     soft_threshold,
     train,
 )
-from scbtheory.training import _median, robust_spread, standing_out
+from scbtheory.training import _column_blocks, _median, robust_spread, standing_out
 
 
 def trained(task, optimiser, samples, seed=0, **options):
@@ -45,6 +45,11 @@ def test_soft_threshold_and_the_clip_add_up():
     """Moreau: x is its proximal point plus its projection on the dual ball."""
     x = np.random.default_rng(0).standard_normal(1000)
     np.testing.assert_allclose(soft_threshold(x, 0.4) + np.clip(x, -0.4, 0.4), x, atol=1e-15)
+
+
+def test_a_level_of_zero_moves_nothing():
+    values = np.array([-3.0, 0.0, 2.0])
+    np.testing.assert_array_equal(soft_threshold(values, [0.0, 0.0, 0.0]), values)
 
 
 @pytest.mark.parametrize("level", [-0.1, np.nan, [0.1, -0.1]])
@@ -108,6 +113,14 @@ def test_robust_spread_scales_with_a_column_and_does_not_see_where_it_lies():
     )
 
 
+def _half_of_the_unsampled(n):
+    """True at n // 2 of n places, and at none that `_median` samples."""
+    chosen = np.zeros(n, bool)
+    unsampled = np.flatnonzero(np.arange(n) % max(8, n // 2**12))
+    chosen[unsampled[: n // 2]] = True
+    return chosen
+
+
 @pytest.mark.parametrize("n", [2000, 2001, 9999, 70_000])
 @pytest.mark.parametrize(
     "make",
@@ -117,6 +130,8 @@ def test_robust_spread_scales_with_a_column_and_does_not_see_where_it_lies():
         lambda rng, n: rng.integers(0, 4, n) / 3,
         lambda rng, n: np.where(np.arange(n) % 8, 1.0, -rng.random(n)),  # a sample misleads
         lambda rng, n: np.where(np.arange(n) % 2, -1.0, 1.0),
+        lambda rng, n: 1.0 * _half_of_the_unsampled(n),  # a sample sees the smaller half only
+        lambda rng, n: 1.0 - _half_of_the_unsampled(n),  # and here the larger half
         lambda rng, n: np.sort(rng.standard_normal(n)),
         lambda rng, n: np.zeros(n),
         lambda rng, n: np.where(np.arange(n) == 77, np.nan, rng.standard_normal(n)),
@@ -128,6 +143,22 @@ def test_the_median_of_a_long_column_is_the_median(n, make):
     before = values.copy()
     np.testing.assert_equal(_median(values), np.median(values))
     np.testing.assert_array_equal(values, before)
+
+
+@pytest.mark.parametrize("n", [2000, 2001, 9999, 70_000])
+def test_the_median_of_a_long_column_is_found_without_sorting_all_of_it(n, monkeypatch):
+    """A Gaussian column, and one of two values: a way around NumPy's median, not back to it."""
+    rng = np.random.default_rng(0)
+    columns = [rng.standard_normal(n), np.where(rng.random(n) < 0.6, 1.0, 2.0)]
+    expected = [np.median(column) for column in columns]
+    monkeypatch.setattr(np, "median", None)
+    assert [_median(column) for column in columns] == expected
+
+
+@pytest.mark.parametrize(("length", "step"), [(2**14, 4), (2**17, 1)])
+def test_blocks_hold_as_many_columns_as_fit_and_at_least_one(length, step):
+    found = list(_column_blocks(np.zeros((length, 9))))
+    assert found == [slice(start, start + step) for start in range(0, 9, step)]
 
 
 def test_robust_spread_is_that_of_each_column_in_any_layout():
