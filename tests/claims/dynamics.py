@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 import sympy as sp
@@ -26,6 +27,7 @@ from scbtheory import (
     project_V,
     simplex,
     stages,
+    transfer,
     transformer,
 )
 from scbtheory.claims import Case
@@ -264,6 +266,149 @@ def exponentiated(it):
             names = {"a_#": A[:, k], "g_#": gradient[:, k], "a^{+}_#": later[:, k]}
             case = it.case(names | {r"\eta": 0.25, "e^{#}": sp.exp})
             yield replace(case, indices={"t": T, "u": T})
+
+
+# --------------------------------------------------------------------------------- transfer.md
+
+
+def other_chain(it, seed=11):
+    return np.random.default_rng(seed).dirichlet(np.ones(it.task.vocab_size), it.task.vocab_size).T
+
+
+def centred(it, M):
+    return M - np.outer(M @ it.task.mu - it.task.mu, np.ones(it.task.vocab_size))
+
+
+@holds("eq-transfer-start", "V_0", "A_0")
+def transfer_start(it):
+    chain = centred(it, other_chain(it))
+    start = LinearTransformer.pretrained(it.task, chain, 0.25)
+    yield at(it, {"V_0": start.V, "A_0": start.A, r"\hat P": chain, r"\theta": 0.25})
+
+
+@holds("eq-transfer-recentred", r"\hat P")
+def transfer_recentred(it):
+    chain = other_chain(it)
+    kept = LinearTransformer.pretrained(it.task, chain).V
+    yield replace(at(it, {r"\hat P": chain}), after=exact_names({r"\hat P": kept}))
+
+
+@holds("eq-transfer-other-law", r"\rho")
+def transfer_other_law(it):
+    chain = other_chain(it)
+    yield at(it, {r"\rho": transfer.correlation(it.task, chain), r"\hat P": chain})
+
+
+@holds("eq-transfer-blend", r"\hat P")
+def transfer_blend(it):
+    stays = np.eye(it.task.vocab_size)
+    before = transfer.correlation(it.task, stays)
+    wanted = (1 + before) / 2
+    names = {r"\hat P": transfer.blend(it.task, stays, wanted), "R": stays}
+    yield at(it, names | {r"\rho": wanted, r"\rho_R": before})
+
+
+@holds("eq-transfer-time", "t")
+def transfer_time(it):
+    for v, u in ((0.3, 0.5), (0.75, 0.9)):
+        c, square = it.task.K_P * v**2, 4 * omega(it) ** 2
+        names = {"t": transfer.time_to(it.task, v, u), "u": u, "c": c, r"\omega": omega(it)}
+        roots = {"b": math.sqrt(c**2 + square), "r": math.sqrt(c**2 + square * u**2)}
+        yield at(it, names | roots)
+
+
+@holds("eq-transfer-tipping", r"\rho")
+def transfer_tipping(it):
+    """Just beyond what the function returns it holds, just before it does not."""
+    plane = flow.SignalFlow.of(it.task)
+    rate = np.linalg.eigvals(plane.jacobian(0, -1 / (plane.K_Q * plane.length))).max()
+    for factor, truth in ((1 + 1e-9, True), (1 - 1e-9, False)):
+        names = {r"\rho": transfer.tipping_point(it.task) * factor / 4, r"\theta": 4.0}
+        yield at(it, names | {r"\lambda": float(rate)}, truth=truth)
+
+
+@holds("eq-growth", r"\nu")
+def growth(it):
+    T, K_Q = it.task.length, it.task.K_Q
+    rate = -1 / (T * transfer.tipping_point(it.task))
+    yield at(it, {r"\nu": rate, r"\omega": omega(it), r"\delta": 1 / T + 1 / (K_Q * T**2)})
+
+
+STEP, FEW = 0.25, 3  # a step and a batch
+
+
+def errors(it):
+    """What the three formulas on an error are about; what is theirs is taken from two batches."""
+    task, rate = it.task, omega(it)
+    M = 0.25 * it.direction_V @ (np.eye(task.vocab_size) - np.outer(task.mu, np.ones(3)))
+    one, two = (transfer.error_noise(task, M, STEP, batch) for batch in (1, 2))
+    of_batch, fixed = 2 * (one - two), 2 * two - one
+    nu2 = noise.signal_noise(task)
+    read = sum(
+        task.mu[j] * task.P[i, j] * ((np.eye(len(M))[i] - task.mu) @ M[:, j]) ** 2
+        for i in range(len(M))
+        for j in range(len(M))
+    )
+    weight = sum(
+        task.mu[k] * task.Q[t, k] * (task.Q[t, k] - 1 / task.length) ** 2
+        for t in range(task.length)
+        for k in range(task.vocab_size)
+    )
+    return {
+        "M": M,
+        r"\zeta^2": fixed * task.K_P / task.K_Q,
+        "g_A^2": of_batch * rate * (2 + STEP * rate) / (STEP * nu2),
+        r"\zeta_q^2": read,
+        r"\chi": weight,
+        r"\nu^2": nu2,
+        r"\omega": rate,
+        r"\eta": STEP,
+        "B": FEW,
+        r"\beta^2": transfer.error_noise(task, M, STEP, FEW),
+    }
+
+
+@holds("eq-transfer-noise-A", r"\zeta^2")
+def transfer_noise_A(it):
+    yield at(it, errors(it))
+
+
+@holds("eq-transfer-walk", "g_A^2")
+def transfer_walk(it):
+    yield at(it, errors(it))
+
+
+@holds("eq-transfer-beta", r"\beta^2")
+def transfer_beta(it):
+    yield at(it, errors(it))
+
+
+def pretrained_odds(it):
+    """A start with an error, the probability, and the spread that it tells."""
+    task, rate = it.task, omega(it)
+    start = LinearTransformer.pretrained(task, other_chain(it), 0.25)
+    p = transfer.wrong_twin(task, start, STEP, FEW)
+    M = start.V - task.mu[:, None]
+    ahead = task.inner(M, task.signal_V) / task.K_P
+    beta2 = transfer.error_noise(task, M - ahead * task.signal_V, STEP, FEW)
+    names = {"p": p, "v_0": ahead, r"\omega": rate, r"\eta": STEP, "B": FEW, r"\theta": 1.0}
+    names |= {r"\beta^2": beta2, r"\tau^2": noise.variance_along_signal(task)}
+    return names, -(ahead + 1 / (task.length * rate)) / NormalDist().inv_cdf(p)
+
+
+@holds("eq-transfer-spread", r"\Sigma^2")
+def transfer_spread(it):
+    names, spread = pretrained_odds(it)
+    yield at(it, names | {r"\Sigma^2": spread**2})
+
+
+@holds("eq-transfer-odds", "p")
+def transfer_odds(it):
+    names, _ = pretrained_odds(it)
+    rate = names[r"\omega"]
+    square = STEP * (names[r"\tau^2"] + names[r"\beta^2"]) / (FEW * rate * (2 + STEP * rate))
+    names |= {r"\Sigma": math.sqrt(square)}
+    yield at(it, names | {r"\Phi()": lambda x: (1 + sp.erf(x / sp.sqrt(2))) / 2})
 
 
 # ---------------------------------------------------------------------------------- softmax.md
